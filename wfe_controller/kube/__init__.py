@@ -1,0 +1,1 @@
+"""The reusable asyncio controller runtime. It knows Kubernetes and nothing of workflows."""
