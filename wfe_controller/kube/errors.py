@@ -14,6 +14,7 @@ KubeError
 |  |- Invalid              422, with field causes
 |  |- Throttled            429
 |  '- Unavailable          5xx
+|- KubeConfigError         no usable kubeconfig or service account: the operator's mistake, one line
 |- ConnectionFailed        no answer: refused, reset, TLS, DNS; the outcome of a write is unknown
 |- RequestTimeout          no answer in time; the outcome of a write is unknown
 '- NotLeading              the write gate refused before any byte was sent: nothing happened
@@ -45,6 +46,10 @@ class ConnectionFailed(KubeError):
 
 class RequestTimeout(KubeError):
     """No whole answer within the request's timeout. A write may or may not have been committed."""
+
+
+class KubeConfigError(KubeError):
+    """The kubeconfig or the service account cannot be used; the message is one line naming file and fault."""
 
 
 class NotLeading(KubeError):

@@ -1,0 +1,456 @@
+"""The verbs of the Kubernetes API over one transport: typed errors, retries, limiter, write gate.
+
+Neighbours: ``transport`` below; caches, election, events and reconcilers above. Objects go in and out as plain
+dicts; watch lines and list pages stay bytes for the cache to decode.
+
+Kept here: every mutating call asks the write gate after the limiter's wait and right before the bytes are sent (E1,
+I-51); Retry-After is honoured on every verb (Q3, I-69); a write whose outcome is unknown is raised, never sent twice
+(I-44); a delete names the uid it means.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from wfe_controller.kube.client.patches import Patch
+from wfe_controller.kube.client.throttle import Lane, Throttle
+from wfe_controller.kube.client.transport import LineStream, Response, Transport
+from wfe_controller.kube.clock import Clock, jitter
+from wfe_controller.kube.errors import ApiError, ConnectionFailed, Gone, NotLeading, RequestTimeout, api_error
+from wfe_controller.kube.instruments import ClientInstruments, NoInstruments
+from wfe_controller.kube.objects import Json, ObjectKey, Resource, key_of, name_of, namespace_of, resource_version_of
+
+PAGE_SIZE = 500
+TRIES = 3
+RETRY_AFTER_DEFAULT = 1.0
+RETRY_AFTER_MAX = 60.0
+"""Longer waits are the caller's decision: the error is raised with its ``retry_after``."""
+READ_RETRY_DELAY = 0.2
+RETRY_AFTER_JITTER = 0.25
+_RAW_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_REVIEWS = "/apis/authorization.k8s.io/"
+"""POSTs that change nothing: a standby asks them too."""
+
+
+class WriteGate(Protocol):
+    """May this process write, and for how long yet?"""
+
+    def check(self) -> float:
+        """Seconds for which writing is still allowed; raises NotLeading. Synchronous: no await before the send."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One answer to a LIST.
+
+    ``items`` are views into the page's buffer (``bytes(item)`` copies what is kept) and lack apiVersion and kind, as
+    the server leaves them out. ``remaining`` is the server's estimate of items on later pages, None when not said.
+    """
+
+    items: list[msgspec.Raw]
+    resource_version: str
+    continue_token: str
+    remaining: int | None
+
+
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+    remaining_item_count: int | None = None
+
+
+class _RawList(msgspec.Struct):
+    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
+    items: list[msgspec.Raw] | None = None
+
+
+_decode_list = msgspec.json.Decoder(_RawList).decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Api:
+    """Verbs against one server. Cheap to make; share transport and throttle between several.
+
+    Every method raises the errors of ``kube.errors``. ``request_timeout`` is in seconds, for each single try.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        throttle: Throttle | None,
+        clock: Clock,
+        instruments: ClientInstruments | None = None,
+        gate: WriteGate | None = None,
+        request_timeout: float = 10.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.transport = transport
+        self._throttle = throttle
+        self._clock = clock
+        self._instruments: ClientInstruments = instruments or NoInstruments()
+        self._gate = gate
+        self._timeout = request_timeout
+        self._rng = rng or random.Random()
+
+    def gated(self, gate: WriteGate) -> Api:
+        """The same connections and limiter; every mutating call asks ``gate``."""
+        return Api(
+            self.transport,
+            throttle=self._throttle,
+            clock=self._clock,
+            instruments=self._instruments,
+            gate=gate,
+            request_timeout=self._timeout,
+            rng=self._rng,
+        )
+
+    async def get(self, resource: Resource, key: ObjectKey, *, lane: Lane = Lane.READ) -> Json:
+        """A quorum read of one object."""
+        return _object(await self._call("get", resource.plural, "GET", _path(resource, key, named=True), lane=lane))
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        lane: Lane = Lane.READ,
+    ) -> list[Json]:
+        """All objects, by a quorum read in pages; apiVersion and kind are filled in.
+
+        When the snapshot expires between two pages, everything is read again in one piece (I-3).
+        """
+        found: list[Json] = []
+        token = ""
+        limit: int | None = PAGE_SIZE
+        while True:
+            try:
+                page = await self.list_page(
+                    resource,
+                    namespace,
+                    label_selector=label_selector,
+                    field_selector=field_selector,
+                    limit=limit,
+                    continue_token=token,
+                    lane=lane,
+                )
+            except Gone:
+                if not token:
+                    raise
+                found, token, limit = [], "", None
+                continue
+            for raw in page.items:
+                obj = _decode(raw)
+                found.append({"apiVersion": resource.api_version, "kind": resource.kind, **obj})
+            token = page.continue_token
+            if not token:
+                return found
+
+    async def list_page(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int | None = PAGE_SIZE,
+        continue_token: str = "",
+        resource_version: str | None = None,
+        resource_version_match: str | None = None,
+        lane: Lane = Lane.READ,
+    ) -> ListPage:
+        """One page. ``resource_version`` None or "" = quorum read; with a token it must not be given."""
+        params = _selectors(label_selector, field_selector)
+        if limit:
+            params["limit"] = str(limit)
+        if continue_token:
+            params["continue"] = continue_token
+        elif resource_version:
+            params["resourceVersion"] = resource_version
+            if resource_version_match:
+                params["resourceVersionMatch"] = resource_version_match
+        path = _path(resource, ObjectKey(namespace or "", ""))
+        response = await self._call("list", resource.plural, "GET", path, params=params, lane=lane)
+        try:
+            page = _decode_list(response.body)
+        except msgspec.MsgspecError as error:
+            raise _undecodable(response, error) from error
+        meta = page.metadata
+        return ListPage(page.items or [], meta.resource_version, meta.continue_, meta.remaining_item_count)
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+        timeout_seconds: int,
+        send_initial_events: bool = False,
+        idle_timeout: float,
+    ) -> AsyncIterator[LineStream]:
+        """Open a watch; iterate the stream for one JSON event per item, as bytes. Bookmarks are always asked for.
+
+        A refusal is raised on entering, 429 too: the watcher decides when to come back.
+        """
+        params = _selectors(label_selector, field_selector)
+        params |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(timeout_seconds)}
+        if resource_version:
+            params["resourceVersion"] = resource_version
+        if send_initial_events:
+            params |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        if self._throttle is not None:
+            await self._throttle.acquire(Lane.READ)
+        path = _path(resource, ObjectKey(namespace or "", ""))
+        started = self._clock.monotonic()
+        opened = False
+        try:
+            async with self.transport.stream(
+                path, params=params, connect_timeout=self._timeout, idle_timeout=idle_timeout
+            ) as stream:
+                opened = True
+                self._count("watch", resource.plural, str(stream.status), started)
+                if stream.status >= 300:
+                    raise self._refusal(Response(stream.status, stream.headers, stream.body))
+                yield stream
+        except (ConnectionFailed, RequestTimeout) as error:
+            if not opened:
+                self._count("watch", resource.plural, _code(error), started)
+            raise
+
+    async def create(self, resource: Resource, obj: Json, *, lane: Lane, dry_run: bool = False) -> Json:
+        """POST to the namespace of ``obj.metadata.namespace``. Raises AlreadyExists."""
+        path = _path(resource, ObjectKey(_namespace(resource, obj), ""))
+        params = {"dryRun": "All"} if dry_run else {}
+        return _object(
+            await self._call("create", resource.plural, "POST", path, params=params, body=_encode(obj), lane=lane)
+        )
+
+    async def replace(self, resource: Resource, obj: Json, *, subresource: str | None = None, lane: Lane) -> Json:
+        """PUT: compare-and-swap on ``obj.metadata.resourceVersion``, which must be there. Raises Conflict."""
+        if not resource_version_of(obj):
+            raise ValueError(f"replacing {resource.plural} {key_of(obj)} without a resourceVersion would overwrite")
+        path = _path(resource, ObjectKey(_namespace(resource, obj), name_of(obj)), subresource, named=True)
+        return _object(await self._call("update", resource.plural, "PUT", path, body=_encode(obj), lane=lane))
+
+    async def patch(
+        self, resource: Resource, key: ObjectKey, patch: Patch, *, subresource: str | None = None, lane: Lane
+    ) -> Json:
+        """PATCH in any of the forms of ``patches``."""
+        return _object(
+            await self._call(
+                "patch",
+                resource.plural,
+                "PATCH",
+                _path(resource, key, subresource, named=True),
+                params=dict(patch.params),
+                body=patch.body,
+                content_type=patch.content_type,
+                lane=lane,
+            )
+        )
+
+    async def delete(
+        self,
+        resource: Resource,
+        key: ObjectKey,
+        *,
+        uid: str,
+        resource_version: str | None = None,
+        propagation: str = "Background",
+        lane: Lane,
+    ) -> None:
+        """Ask for the deletion of the object of that uid. Raises NotFound, and Conflict when it is another one."""
+        if not uid:
+            raise ValueError(f"deleting {resource.plural} {key} needs the uid of the object that was looked at")
+        preconditions = {"uid": uid}
+        if resource_version:
+            preconditions["resourceVersion"] = resource_version
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": preconditions,
+            "propagationPolicy": propagation,
+        }
+        # The answer is the object, or a Status when it went at once: neither says more than the status code.
+        path = _path(resource, key, named=True)
+        await self._call("delete", resource.plural, "DELETE", path, body=_encode(options), lane=lane)
+
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        params: Mapping[str, str] | None = None,
+        lane: Lane = Lane.READ,
+    ) -> Json:
+        """Discovery, /version, access reviews: any path, a JSON object back."""
+        response = await self._call(
+            _RAW_VERBS[method],
+            "raw",
+            method,
+            path,
+            params=params,
+            body=None if body is None else _encode(body),
+            lane=lane,
+            mutates=method != "GET" and not path.startswith(_REVIEWS),
+        )
+        return _object(response)
+
+    async def server_date(self) -> datetime | None:
+        """The server's wall clock (whole seconds), from the Date header of a request made now; None if it has none."""
+        response = await self._call("get", "raw", "GET", "/version", lane=Lane.READ)
+        return _http_date(response.headers.get("Date", ""))
+
+    async def _call(
+        self,
+        verb: str,
+        resource: str,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        lane: Lane,
+        mutates: bool | None = None,
+    ) -> Response:
+        """One request with the retries that are safe here; a success or a typed error.
+
+        429 (also 503 with Retry-After on reads): waits as told and tries again, three tries in all. Reads are sent
+        once more after a broken connection or a 5xx. Everything else is the caller's to judge.
+        """
+        if mutates is None:
+            mutates = method != "GET"
+        second_chance = not mutates
+        attempt = 0
+        while True:
+            attempt += 1
+            if self._throttle is not None:
+                await self._throttle.acquire(lane)
+            started = self._clock.monotonic()
+            try:
+                response = await self.transport.request(
+                    method,
+                    path,
+                    params=params,
+                    body=body,
+                    content_type=content_type,
+                    timeout=self._timeout,
+                    gate=self._gate.check if mutates and self._gate is not None else None,
+                )
+            except NotLeading:
+                self._instruments.gate_refused()
+                raise
+            except (ConnectionFailed, RequestTimeout) as error:
+                self._count(verb, resource, _code(error), started)
+                if not second_chance or isinstance(error, RequestTimeout):
+                    raise
+                second_chance = False
+                await self._clock.sleep(jitter(READ_RETRY_DELAY, 1.0, self._rng))
+                continue
+            self._count(verb, resource, str(response.status), started)
+            if response.status < 300:
+                return response
+            error_ = self._refusal(response)
+            wait = error_.retry_after if error_.retry_after is not None else RETRY_AFTER_DEFAULT
+            asked_to_wait = error_.status == 429 or (
+                error_.status == 503 and error_.retry_after is not None and not mutates
+            )
+            if asked_to_wait:
+                if attempt >= TRIES or wait > RETRY_AFTER_MAX:
+                    raise error_
+                await self._clock.sleep(jitter(wait, RETRY_AFTER_JITTER, self._rng))
+            elif error_.status >= 500 and second_chance:
+                second_chance = False
+                await self._clock.sleep(jitter(READ_RETRY_DELAY, 1.0, self._rng))
+            else:
+                raise error_
+
+    def _refusal(self, response: Response) -> ApiError:
+        """The typed error of an answer; a Retry-After also quietens everybody else."""
+        try:
+            status: Json | None = _decode(response.body)
+        except msgspec.MsgspecError:
+            status = None
+        retry_after = _retry_after(response.headers.get("Retry-After", ""), self._clock.now)
+        text = response.body[:2000].decode("utf-8", "replace").strip()
+        error = api_error(response.status, status, retry_after=retry_after, text=text)
+        if self._throttle is not None and response.status in (429, 503):
+            wait = error.retry_after
+            if wait is None and response.status == 429:
+                wait = RETRY_AFTER_DEFAULT
+            if wait:
+                self._throttle.pause_until(self._clock.monotonic() + wait)
+        return error
+
+    def _count(self, verb: str, resource: str, code: str, started: float) -> None:
+        self._instruments.request(verb, resource, code, self._clock.monotonic() - started)
+
+
+def _code(error: ConnectionFailed | RequestTimeout) -> str:
+    return "timeout" if isinstance(error, RequestTimeout) else "error"
+
+
+def _path(resource: Resource, key: ObjectKey, subresource: str | None = None, *, named: bool = False) -> str:
+    """The URL path. A segment that would change the path is refused (names may come from other people's objects)."""
+    if named and not key.name:
+        raise ValueError(f"{resource.plural}: no object name given")
+    for segment in key:
+        if segment in (".", "..") or any(c in "/%?# \\" or not c.isprintable() for c in segment):
+            raise ValueError(f"{resource.plural}: {segment[:80]!r} is no object name")
+    return resource.path(key.namespace, key.name, subresource)
+
+
+def _namespace(resource: Resource, obj: Json) -> str:
+    namespace = namespace_of(obj)
+    if resource.namespaced and not namespace:
+        raise ValueError(f"{resource.plural} {name_of(obj)!r} needs metadata.namespace")
+    return namespace if resource.namespaced else ""
+
+
+def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
+    chosen = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {name: value for name, value in chosen.items() if value}
+
+
+def _object(response: Response) -> Json:
+    try:
+        return _decode(response.body)
+    except msgspec.MsgspecError as error:
+        raise _undecodable(response, error) from error
+
+
+def _undecodable(response: Response, error: msgspec.MsgspecError) -> ConnectionFailed:
+    """A success whose body is not what the API sends: something between us and the server answered or cut it."""
+    return ConnectionFailed(f"answer {response.status} is not a JSON object: {error}; starts {response.body[:100]!r}")
+
+
+def _retry_after(header: str, now: Callable[[], datetime]) -> float | None:
+    """Seconds, from either form of the header: a number or an HTTP date; None when absent or odd."""
+    header = header.strip()
+    if header.isdecimal() and header.isascii():
+        return float(header)
+    date = _http_date(header)
+    return None if date is None else max((date - now()).total_seconds(), 0.0)
+
+
+def _http_date(header: str) -> datetime | None:
+    try:
+        return email.utils.parsedate_to_datetime(header).replace(tzinfo=UTC)
+    except ValueError:
+        return None
