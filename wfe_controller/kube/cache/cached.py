@@ -1,0 +1,173 @@
+"""One cached object: identity as attributes, everything else as one compact JSON buffer.
+
+A dict of a 2.5 kB object costs 10-15 kB and makes the cyclic collector walk all of it; bytes cost their length.
+So the store keeps bytes, and whoever needs fields pays a few microseconds for ``field`` or ``decode``.
+Neighbours: ``transforms`` decides what is kept, ``store`` holds the objects, ``watcher`` decodes lines.
+Keeps I-18 (nothing handed out is shared and mutable) and I-19 (a failing transform does not lose the object).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from wfe_controller.kube.cache.transforms import ENCODER, PARTS, Parts, Transform, keep, trim_metadata
+from wfe_controller.kube.objects import Json, ObjectKey, Resource, text
+
+log = structlog.get_logger("wfe.cache")
+
+
+class MalformedObject(Exception):
+    """These bytes are no object of the resource; the message says why. Skipped and counted, never fatal (I-12)."""
+
+
+class CachedObject(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """An immutable snapshot of one object, without managedFields and last-applied.
+
+    ``body`` is the JSON of everything but apiVersion and kind. Two snapshots are the same state exactly when uid and
+    resourceVersion agree: ``same_as``.
+    """
+
+    resource: Resource
+    key: ObjectKey
+    uid: str
+    resource_version: str
+    generation: int
+    deleting: bool
+    body: bytes
+
+    def decode(self) -> Json:
+        """A fresh dict with apiVersion and kind, safe to mutate."""
+        return {
+            "apiVersion": self.resource.api_version,
+            "kind": self.resource.kind,
+            **msgspec.json.decode(self.body),
+        }
+
+    def field(self, *path: str) -> Any:
+        """The decoded value at ``path`` or None when it is absent or the path runs through no object."""
+        if path == ("apiVersion",):
+            return self.resource.api_version
+        if path == ("kind",):
+            return self.resource.kind
+        raw: bytes | msgspec.Raw = self.body
+        try:
+            for step in path:
+                found = PARTS.decode(raw).get(step)
+                if found is None:
+                    return None
+                raw = found
+        except msgspec.MsgspecError:
+            return None
+        return msgspec.json.decode(raw)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return _strings(self.field("metadata", "labels"))
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return _strings(self.field("metadata", "annotations"))
+
+    @property
+    def creation_timestamp(self) -> str:
+        """RFC 3339 as the server wrote it, "" when absent."""
+        return text(self.field("metadata", "creationTimestamp"))
+
+    def same_as(self, other: CachedObject | None) -> bool:
+        return other is not None and self.uid == other.uid and self.resource_version == other.resource_version
+
+
+def _strings(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: item for key, item in value.items() if isinstance(item, str)}
+
+
+class _Metadata(msgspec.Struct, gc=False, rename="camel"):
+    name: str
+    resource_version: str
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    deletion_timestamp: str | None = None
+
+
+class _Head(msgspec.Struct, gc=False):
+    metadata: _Metadata
+    kind: str = ""
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+
+Known = Callable[[ObjectKey], CachedObject | None]
+
+
+def nothing_known(key: ObjectKey) -> CachedObject | None:
+    return None
+
+
+class ObjectDecoder:
+    """JSON bytes of one object -> CachedObject. A callable.
+
+    ``known`` looks an object up in the store: an unchanged one is returned as it is (a relist costs no second copy
+    of the cache), a changed one shares its key, so that map keys and objects do not hold two copies of the name.
+    """
+
+    def __init__(self, resource: Resource, *, transform: Transform = keep, known: Known = nothing_known) -> None:
+        self._resource = resource
+        self._transform = transform
+        self._known = known
+
+    def __call__(self, raw: bytes | msgspec.Raw) -> CachedObject:
+        """Raises MalformedObject when there is no usable identity or the kind is another one."""
+        try:
+            head = _HEAD.decode(raw)
+        except msgspec.MsgspecError as error:
+            raise MalformedObject(str(error)) from error
+        meta = head.metadata
+        if head.kind and head.kind != self._resource.kind:
+            raise MalformedObject(f"kind is {head.kind[:63]!r}, expected {self._resource.kind!r}")
+        if not meta.name or not meta.resource_version:
+            raise MalformedObject("metadata.name or metadata.resourceVersion is empty")
+        key = ObjectKey(sys.intern(meta.namespace), meta.name)
+        known = self._known(key)
+        uid = meta.uid
+        if known is not None:
+            key = known.key
+            if known.uid == uid:
+                uid = known.uid
+                if known.resource_version == meta.resource_version:
+                    return known
+        return CachedObject(
+            resource=self._resource,
+            key=key,
+            uid=uid,
+            resource_version=meta.resource_version,
+            generation=meta.generation,
+            deleting=bool(meta.deletion_timestamp),
+            body=self._body(raw, key),
+        )
+
+    def _body(self, raw: bytes | msgspec.Raw, key: ObjectKey) -> bytes:
+        parts = self._parts(raw)
+        if self._transform is not keep:
+            try:
+                parts = self._transform(parts)
+            except Exception as error:  # noqa: BLE001 - a broken transform may cost memory, never the object (I-19)
+                log.error(
+                    "cache transform failed", resource=self._resource.group_resource, key=str(key), error=repr(error)
+                )
+                parts = self._parts(raw)
+        return ENCODER.encode(parts)
+
+    def _parts(self, raw: bytes | msgspec.Raw) -> Parts:
+        parts = PARTS.decode(raw)
+        parts.pop("apiVersion", None)
+        parts.pop("kind", None)
+        parts["metadata"] = trim_metadata(parts["metadata"])
+        return parts
