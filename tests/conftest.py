@@ -1,0 +1,13 @@
+"""What every test relies on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Until set_event_loop has been called once, asyncio makes a loop for whoever asks, and pytest-asyncio asks before
+    # it installs its own. Nobody closes that one; its ResourceWarning then fails whatever test the collector runs in.
+    asyncio.set_event_loop(None)
