@@ -2,6 +2,7 @@
 
 from wfe_controller.kube.cache.cached import CachedObject, MalformedObject, ObjectDecoder
 from wfe_controller.kube.cache.changes import Added, Change, Deleted, Updated
+from wfe_controller.kube.cache.consistency import Consistency, Fresh, Waiting
 from wfe_controller.kube.cache.indexes import IndexFunc, by_field, by_label, by_namespace
 from wfe_controller.kube.cache.informer import Handler, Informer, Registration
 from wfe_controller.kube.cache.source import ListedPage, ListWatch
@@ -13,7 +14,9 @@ __all__ = [
     "Added",
     "CachedObject",
     "Change",
+    "Consistency",
     "Deleted",
+    "Fresh",
     "Handler",
     "IndexFunc",
     "Informer",
@@ -25,6 +28,7 @@ __all__ = [
     "Store",
     "Transform",
     "Updated",
+    "Waiting",
     "WatchSettings",
     "by_field",
     "by_label",

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+import msgspec
+
 from wfe_controller.kube.objects import Resource
 
 
@@ -13,7 +15,7 @@ class ListedPage(Protocol):
     """One page: raw JSON items, the list's resourceVersion, the continue token ("" = last page)."""
 
     @property
-    def items(self) -> Sequence[bytes]: ...
+    def items(self) -> Sequence[bytes | msgspec.Raw]: ...
 
     @property
     def resource_version(self) -> str: ...
