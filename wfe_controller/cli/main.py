@@ -1,0 +1,96 @@
+"""``wfe-controller``: the commands, and the one place that turns errors into exit codes and one line on stderr.
+
+Exit codes: 0 done, 1 refused or failed by the environment, 2 what the operator typed or configured.
+Shell completion: ``eval "$(_WFE_CONTROLLER_COMPLETE=bash_source wfe-controller)"`` (or zsh_source, fish_source).
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from wfe_controller.app.exits import EXIT_ENVIRONMENT, EXIT_USAGE, ExitError
+from wfe_controller.kube.errors import KubeConfigError, KubeError
+
+# Imported when used: "version" and shell completion need not load the whole controller.
+COMMANDS = {
+    "run": "wfe_controller.cli.run:run",
+    "manifests": "wfe_controller.cli.manifests:manifests",
+    "doctor": "wfe_controller.cli.doctor:doctor",
+    "version": "wfe_controller.cli.version:version",
+}
+
+
+class Commands(click.Group):
+    """A group of lazily imported commands. A command's return value, if it is an int, is the exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, **extra)
+        try:
+            result = super().main(args, prog_name, complete_var, False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(EXIT_USAGE)
+        except click.ClickException as error:
+            _fail(_with_help(error), error.exit_code)
+        except click.Abort:
+            _fail("interrupted", EXIT_ENVIRONMENT)
+        except ExitError as error:
+            _fail(str(error), error.code)
+        except KubeConfigError as error:
+            _fail(f"{error}; correct it, or name another with --kubeconfig or --context", EXIT_USAGE)
+        except KubeError as error:
+            _fail(f"the API server refused or did not answer: {error}", EXIT_ENVIRONMENT)
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            # The reader of our output has left ("... | head"): not an error, but nothing more can be written.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(EXIT_ENVIRONMENT)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def _with_help(error: click.ClickException) -> str:
+    message = error.format_message()
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{message.rstrip('.')}; see '{error.ctx.command_path} --help'"
+    return message
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"wfe-controller: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Runs one remediation of one target resource at a time, safely."""
+
+
+if __name__ == "__main__":
+    main(prog_name="wfe-controller")
