@@ -74,6 +74,8 @@ class ConditionType(StrEnum):
     AUDIT_RECORDED = "AuditRecorded"
     LOCK_ACQUIRED = "LockAcquired"
     LOCK_CONFLICT = "LockConflict"
+    CANCELLING = "Cancelling"
+    STALLED = "Stalled"
     STATUS_TRUNCATED = "StatusTruncated"
     PAUSED = "Paused"
     PLANNED = "Planned"
@@ -108,6 +110,9 @@ class ConditionReason(StrEnum):
     STATUS_TOO_LARGE = "StatusTooLarge"
     PAUSED_BY_ANNOTATION = "PausedByAnnotation"
     RESUMED = "Resumed"
+    CANCEL_INCOMPLETE = "CancelIncomplete"
+    DRAINED = "Drained"
+    WAITING_FOR_PODS = "WaitingForPods"
 
 
 class EventReason(StrEnum):

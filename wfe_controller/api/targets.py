@@ -30,7 +30,13 @@ PATTERN = (
 
 
 class TargetError(ValueError):
-    """Not a target; the message names the value (shortened), the rule and the remedy."""
+    """Not a target. ``rule`` says what is wrong, ``remedy`` what to write; str() also names the value, shortened."""
+
+    def __init__(self, raw: str, rule: str, remedy: str) -> None:
+        super().__init__(f"target {_shown(raw)} {rule}: {remedy}")
+        self.raw = raw
+        self.rule = rule
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,20 +170,23 @@ def parse_target(raw: str) -> Target:
     its scope is not known here, its canonical form is the same.
     """
     target, entry = _split(raw)
-    if entry is not None and entry.namespaced != bool(target.namespace):
-        if entry.namespaced:
-            raise TargetError(
-                f"target {_shown(raw)} has no namespace, but {entry.kind} is a namespaced kind: "
-                f"write <namespace>/{entry.kind}/<name>"
-            )
+    if entry is None:
+        return target
+    if entry.namespaced and not target.namespace:
         raise TargetError(
-            f"target {_shown(raw)} has a namespace, but {entry.kind} is a cluster-scoped kind: "
-            f"write {entry.kind}/<name>"
+            raw,
+            f"has no namespace, but {entry.kind} is a namespaced kind",
+            f"write <namespace>/{entry.kind}/<name>",
         )
-    if entry is not None and not entry.free_name and not (_SUBDOMAIN.fullmatch(target.name)):
+    if target.namespace and not entry.namespaced:
         raise TargetError(
-            f"target {_shown(raw)}: name {_shown(target.name)} is not a DNS subdomain, which every {entry.kind} has as "
-            "its name: use lower-case letters, digits, '-' and '.', letter or digit first and last"
+            raw, f"has a namespace, but {entry.kind} is a cluster-scoped kind", f"write {entry.kind}/<name>"
+        )
+    if not entry.free_name and not _SUBDOMAIN.fullmatch(target.name):
+        raise TargetError(
+            raw,
+            f"has the name {_shown(target.name)}, which no {entry.kind} can have",
+            "use lower-case letters, digits, '-' and '.', a letter or digit first and last",
         )
     return target
 
@@ -192,43 +201,43 @@ def parse_canonical(text: str) -> Target:
 
 def _split(raw: str) -> tuple[Target, _Builtin | None]:
     """The parsed target and the built-in kind it names, if it names one."""
+    example = "write namespace/kind/name, or kind/name for a cluster-scoped kind"
     if not raw:
-        raise TargetError("target is empty: write [namespace/]kind[.group]/name, such as prod/deployment/web")
+        raise TargetError(raw, "is empty", example)
     if len(raw) > MAX_LENGTH:
-        raise TargetError(f"target {_shown(raw)} has {len(raw)} characters, at most {MAX_LENGTH} are allowed")
+        raise TargetError(raw, f"has {len(raw)} characters, at most {MAX_LENGTH} are allowed", example)
     parts = raw.split("/")
     if len(parts) not in (2, 3):
-        word = "part" if len(parts) == 1 else "parts"
-        raise TargetError(
-            f"target {_shown(raw)} has {len(parts)} {word}, 2 or 3 separated by '/' are allowed: "
-            "write namespace/kind/name, or kind/name for a cluster-scoped kind"
-        )
+        count = f"{len(parts)} part{'' if len(parts) == 1 else 's'}"
+        raise TargetError(raw, f"has {count}, 2 or 3 separated by '/' are allowed", example)
     if "" in parts:
-        raise TargetError(
-            f"target {_shown(raw)} has an empty part: write namespace/kind/name, or kind/name for a cluster-scoped kind"
-        )
+        raise TargetError(raw, "has an empty part", example)
     namespace = parts[0] if len(parts) == 3 else ""
     kind, _, group = parts[-2].partition(".")
     name = parts[-1]
     if namespace and not _NAMESPACE.fullmatch(namespace):
         raise TargetError(
-            f"target {_shown(raw)}: namespace {_shown(namespace)} is not a DNS label: "
-            "use at most 63 lower-case letters, digits and '-', letter or digit first and last"
+            raw,
+            f"has the namespace {_shown(namespace)}, which is not a DNS label",
+            "use at most 63 lower-case letters, digits and '-', a letter or digit first and last",
         )
     if not _KIND.fullmatch(kind):
         raise TargetError(
-            f"target {_shown(raw)}: kind {_shown(kind)} is not a kind: "
-            "use at most 63 letters and digits, a letter first"
+            raw,
+            f"has the kind {_shown(kind)}, which is not a kind's name",
+            "use at most 63 letters and digits, a letter first",
         )
     if "." in parts[-2] and not (len(group) <= 253 and _GROUP.fullmatch(group)):
         raise TargetError(
-            f"target {_shown(raw)}: API group {_shown(group)} is not a DNS subdomain: "
-            f"write {kind}.apps for example, or leave the group out"
+            raw,
+            f"has the API group {_shown(group)}, which is not a DNS subdomain",
+            f"write {kind}.apps for example, or leave the group out",
         )
     if len(name) > 253 or not _FREE_NAME.fullmatch(name):
         raise TargetError(
-            f"target {_shown(raw)}: name {_shown(name)} is not an object name: "
-            "use at most 253 letters, digits, '-', '.', '_' and ':', letter or digit first and last"
+            raw,
+            f"has the name {_shown(name)}, which is not an object's name",
+            "use at most 253 letters, digits, '-', '.', '_' and ':', a letter or digit first and last",
         )
     spelling = kind.lower()
     entry = _BUILTINS.get(spelling)
