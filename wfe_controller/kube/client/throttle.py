@@ -27,8 +27,8 @@ class Lane(enum.IntEnum):
 
 
 _ORDINARY = (Lane.PROGRESS, Lane.START, Lane.READ)
-_OLDEST_EVERY = 8
-"""One ordinary grant in so many goes to whoever waits longest, so that reads are not starved by a flood of starts."""
+_OTHERS_EVERY = 8
+"""One ordinary grant in so many passes over the most urgent lane: a flood of starts must not starve the reads."""
 _MAX_PAUSE = 60.0
 """Longest believable Retry-After in seconds; the API server itself never asks for more than 32."""
 
@@ -144,8 +144,10 @@ class Throttle:
         for lane in Lane:
             if not self._lanes[lane]:
                 continue
-            if lane in _ORDINARY and self._ordinary_grants % _OLDEST_EVERY == _OLDEST_EVERY - 1:
-                return min((self._lanes[o][0] for o in _ORDINARY if self._lanes[o]), key=lambda w: w.since)
+            if lane in _ORDINARY and self._ordinary_grants % _OTHERS_EVERY == _OTHERS_EVERY - 1:
+                others = [self._lanes[other][0] for other in _ORDINARY if other > lane and self._lanes[other]]
+                if others:
+                    return min(others, key=lambda waiter: waiter.since)
             return self._lanes[lane][0]
         return None
 
