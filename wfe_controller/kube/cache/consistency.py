@@ -28,7 +28,7 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The cache has not seen ``want`` of ``object_key`` yet.
+    """The cache has not seen version ``want`` of the object ``object_key`` with that ``uid`` yet.
 
     ``since``: monotonic seconds of the first time the key was held back for it. ``live_read_due``: held back for more
     than 5 s, so read the object from the server, act on that, and ``forget`` the key.
@@ -37,6 +37,7 @@ class Waiting:
     since: float
     resource: Resource
     object_key: ObjectKey
+    uid: str
     want: str
     live_read_due: bool = False
 
@@ -99,7 +100,7 @@ class Consistency:
                 record.since = now
             if longest is None or record.since < longest.since:
                 due = now - record.since > self._live_read_after
-                longest = Waiting(record.since, resource, object_key, record.want, due)
+                longest = Waiting(record.since, resource, object_key, record.uid, record.want, due)
         if longest is None:
             del self._records[key]
             return Fresh()
