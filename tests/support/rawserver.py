@@ -31,7 +31,10 @@ import msgspec
 
 @dataclass(frozen=True)
 class Request:
-    """What the client sent. ``connection`` numbers the TCP connections from 1; header names are lower case."""
+    """What the client sent. ``connection`` numbers the TCP connections from 1; header names are lower case.
+
+    ``client_name`` is the common name of the client's certificate, "" without one.
+    """
 
     method: str
     path: str
@@ -39,6 +42,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     connection: int
+    client_name: str = ""
 
     @property
     def json(self) -> Any:
@@ -230,7 +234,7 @@ class RawServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         try:
-            while (request := await _read_request(reader, number)) is not None:
+            while (request := await _read_request(reader, number, _common_name(writer))) is not None:
                 self.requests.append(request)
                 self._changed.set()
                 exchange = Exchange(request, reader, writer, self)
@@ -260,7 +264,12 @@ def _head(status: int, fields: Mapping[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-async def _read_request(reader: asyncio.StreamReader, number: int) -> Request | None:
+def _common_name(writer: asyncio.StreamWriter) -> str:
+    subject = (writer.get_extra_info("peercert") or {}).get("subject", ())
+    return next((value for part in subject for name, value in part if name == "commonName"), "")
+
+
+async def _read_request(reader: asyncio.StreamReader, number: int, client_name: str) -> Request | None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -270,7 +279,9 @@ async def _read_request(reader: asyncio.StreamReader, number: int) -> Request | 
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     url = urlsplit(target)
-    return Request(method, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body, number)
+    return Request(
+        method, url.path, dict(parse_qsl(url.query, keep_blank_values=True)), headers, body, number, client_name
+    )
 
 
 # -- ready-made handlers
