@@ -7,7 +7,6 @@ way out. All strings are redacted here, at the last moment before they leave, so
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import sys
@@ -17,6 +16,7 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
+from wfe_controller.failure.redaction import redact
 from wfe_controller.kube.clock import Clock, RealClock
 
 LEVELS: Mapping[str, int] = {
@@ -27,14 +27,6 @@ LEVELS: Mapping[str, int] = {
     "critical": logging.CRITICAL,
     "exception": logging.ERROR,
 }
-
-
-def redact(text: str) -> str:
-    """``text`` without secrets."""
-    try:
-        return str(importlib.import_module("wfe_controller.failure.redaction").redact(text))
-    except ModuleNotFoundError:
-        return text
 
 
 MAX_TEXT = 16 * 1024
