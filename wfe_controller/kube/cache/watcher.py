@@ -191,6 +191,7 @@ class Watcher:
                 return self._list_failed(error, now)
             case Opened():
                 self._opened_at = now
+                self.last_error = None  # the counters of _healthy wait for a line: a watch may open only to fail
                 return []
             case Closed():
                 return self._closed(now)
