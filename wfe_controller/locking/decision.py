@@ -15,9 +15,10 @@ from enum import StrEnum
 from wfe_controller.api.durations import format_duration
 from wfe_controller.api.names import ANNOTATION_CLEAR_BLOCK, by, reason
 from wfe_controller.api.reasons import LockOutcome, SkipReason
+from wfe_controller.api.targetlock import MAX_WORKFLOWS
 from wfe_controller.kube.clock import rfc3339
 from wfe_controller.kube.objects import Json
-from wfe_controller.locking.limits import MAX_WORKFLOWS, Limits
+from wfe_controller.locking.limits import Limits
 from wfe_controller.locking.record import Holder, LastExecution, LockRecord, WorkflowEntry
 
 UNKNOWN = "unknown"

@@ -11,12 +11,6 @@ from datetime import UTC, datetime, timedelta
 
 from wfe_controller.kube.backoff import exponential
 
-MAX_WORKFLOWS = 64
-"""Entries of ``status.workflows``; a full table counts as exhausted (SPEC 2.1, step 3)."""
-
-MAX_CLEARANCES = 10
-"""Newest clearances kept on the record; all of them are in the audit trail."""
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:

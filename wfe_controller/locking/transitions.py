@@ -11,12 +11,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from wfe_controller.api.reasons import BlockReason, LockOutcome
+from wfe_controller.api.targetlock import MAX_CLEARANCES, MAX_WORKFLOWS
 from wfe_controller.locking.decision import Claim, live_entries
-from wfe_controller.locking.limits import MAX_CLEARANCES, MAX_WORKFLOWS, Limits, whole_second_down, whole_second_up
+from wfe_controller.locking.limits import Limits, whole_second_down, whole_second_up
 from wfe_controller.locking.record import Block, Clearance, Holder, LastExecution, LockRecord, WorkflowEntry
 
 MESSAGE_MAX = 1024
-"""Longest ``block.message``."""
+"""Longest ``block.message`` and ``clearances[].reason``; people may write more into an annotation."""
+
+BY_MAX = 256
+"""Longest ``clearances[].by``."""
 
 _SEVERITY = {
     BlockReason.EXECUTION_FAILED: 0,
@@ -112,7 +116,7 @@ def clear(
     streak = any(entry.consecutive_failures for entry in record.workflows)
     if record.block is None and not streak:
         return Unchanged("no block and no failure streak to clear")
-    clearance = Clearance(by, whole_second_down(at), reason, verified)
+    clearance = Clearance(by[:BY_MAX], whole_second_down(at), reason[:MESSAGE_MAX], verified)
     cleared = replace(
         record,
         block=None,

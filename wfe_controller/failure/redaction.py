@@ -1,0 +1,99 @@
+"""Secrets out of text that people will read: status, events, logs, audit (SPEC 13, TH31). Pure, total, idempotent.
+
+Neighbours: summary, tekton and unstarted pass every foreign text through ``redact``; app/logs uses it as a processor.
+It errs towards hiding: a word too many is lost rather than a password kept. Every pattern is bounded, so that a log
+line made to hurt costs linear time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+MASK = "[REDACTED]"
+
+_SECRET_WORD = (
+    r"(?:passw(?:or)?d|passwd|pwd|passphrase|secret|token|credentials?|authorization|"
+    r"(?:api|access|account|private|shared|signing|encryption|auth|license)[_.-]?(?:access[_.-]?)?key|"
+    r"sas[_.-]?(?:token|key)|sig(?:nature)?(?==)|conn(?:ection)?[_.-]?str(?:ing)?|cookie|session[_.-]?id|"
+    r"database[_.-]?url|dsn|kubeconfig)"
+)
+_KEY_PATTERN = re.compile(
+    r"passw(or)?d|passwd|pwd|passphrase|secret|token|credential|authorization|(^|[_.-])auth($|[_.-])|"
+    r"(^|[_.-]|[a-z])key($|[_.-])|conn(ection)?[_.-]?str(ing)?|cookie|session[_.-]?id|dsn|database[_.-]?url|kubeconfig|"
+    r"certificate|(^|[_.-])pem($|[_.-])",
+    re.IGNORECASE,
+)
+
+# A value: masked already; in quotes; in the escaped quotes of JSON within a JSON string; in quotes that were cut; or
+# bare. A bare one ends at white space, and at punctuation only where something else plainly begins behind it.
+_VALUE = (
+    r"(?:\[REDACTED\]"
+    r"|\"(?:[^\"\\]|\\.){0,65536}\""
+    r"|'(?:[^'\\]|\\.){0,65536}'"
+    r"|\\\"(?:\\\\\\\"|[^\"\\]|\\[^\"]){0,65536}\\\""
+    r"|\\?[\"'][^\"'\n]{0,65536}"
+    r"|(?:[^\s\"'\\,;&]|[,;&](?!\s|$|[\w.%-]{1,64}[=:])|[\"'](?![\s,:;}\])]|$)|\\(?![\"'nrt])){1,65536})"
+)
+
+_RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (
+        re.compile(r"-----BEGIN (?P<k>[A-Z0-9 ]{0,40}PRIVATE KEY)-----.*?(?:-----END (?P=k)-----|\Z)", re.DOTALL),
+        MASK,
+    ),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)?"), MASK),
+    (
+        re.compile(
+            r"(?i)\b(proxy-)?(authorization[\"']?\s{0,8}[:=]\s{0,8}[\"']?)(?:[a-z]{1,16}\s{1,8})?[^\s\"',;]{1,8192}"
+        ),
+        rf"\1\2{MASK}",
+    ),
+    (re.compile(r"(?i)\b(bearer\s{1,8})[A-Za-z0-9._~+/=\[-]{6,65536}\]?"), rf"\1{MASK}"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,30}://)[^\s/@:\"']{0,256}:[^\s/\"']{1,1024}@"), rf"\1{MASK}@"),
+    (re.compile(r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA|ANVA)[0-9A-Z]{16}\b"), MASK),
+    (
+        re.compile(
+            r"\b(?:gh[pousr]_[A-Za-z0-9]{16,255}|github_pat_[A-Za-z0-9_]{16,255}|glpat-[A-Za-z0-9_-]{16,255}|"
+            r"xox[abeoprs]-[A-Za-z0-9-]{8,255}|AIza[0-9A-Za-z_-]{30,64}|sk[-_][A-Za-z0-9_-]{16,255}|"
+            r"rk_live_[A-Za-z0-9]{16,255}|npm_[A-Za-z0-9]{30,64}|dckr_pat_[A-Za-z0-9_-]{16,255}|"
+            r"hv[sb]\.[A-Za-z0-9_-]{16,255}|ya29\.[A-Za-z0-9_-]{16,255}|pypi-[A-Za-z0-9_-]{16,255})"
+        ),
+        MASK,
+    ),
+    # --password hunter2
+    (re.compile(rf"(?i)(--?[a-z0-9-]{{0,40}}{_SECRET_WORD}[a-z0-9-]{{0,40}})(\s{{1,8}})(?!-){_VALUE}"), rf"\1\2{MASK}"),
+    # password=hunter2, "api_key": "...", Password: ...
+    (
+        re.compile(
+            rf"(?i)((?<![A-Za-z0-9_.-])[\w.-]{{0,64}}?{_SECRET_WORD}[\w.-]{{0,64}}\\?[\"']?\s{{0,8}}(?:=>|[:=])\s{{0,8}})"
+            rf"{_VALUE}"
+        ),
+        rf"\1{MASK}",
+    ),
+)
+
+
+def redact(text: str) -> str:
+    """``text`` with passwords, tokens, keys, credentials in URLs and private keys replaced by ``[REDACTED]``.
+
+    The names next to the values stay, so that a reader still knows what was there.
+    """
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def is_secret_key(key: str) -> bool:
+    """True for a parameter name whose value nobody should read."""
+    return _KEY_PATTERN.search(key) is not None
+
+
+def redact_parameters(parameters: Mapping[str, str]) -> dict[str, str]:
+    """Parameters as we may print them: values of secret-looking names hidden whole, the others redacted as text."""
+    return {key: MASK if is_secret_key(key) else redact(value) for key, value in parameters.items()}
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most ``limit`` characters, one line; the cut is visible."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: max(limit - 3, 0)].rstrip() + "..."
