@@ -5,7 +5,7 @@ A condition list is a list of plain dicts. lastTransitionTime moves only when th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ def _clean(conditions: object) -> list[Json]:
 
 
 def set_condition(
-    conditions: Iterable[Mapping[str, Any]] | None,
+    conditions: object,
     type_: str,
     status: str | bool,
     reason: str,
@@ -39,7 +39,7 @@ def set_condition(
     generation: int,
     now: datetime,
 ) -> list[Json]:
-    """A new list in which ``type_`` has the given value; the input is not changed.
+    """A new list in which ``type_`` has the given value; the input (``status.conditions``, any shape) is not changed.
 
     ``status`` is "True", "False", "Unknown" or a bool. An entry whose meaning (status, reason, message, generation) is
     unchanged stays byte for byte, so that an equal status is not written again. Entries the API server would refuse
@@ -52,7 +52,7 @@ def set_condition(
         raise ValueError(f"condition {type_} needs a reason")
     if len(message) > MESSAGE_MAX:
         message = message[: MESSAGE_MAX - 3] + "..."
-    out = _clean(list(conditions) if conditions is not None else None)
+    out = _clean(conditions)
     fresh: Json = {
         "type": str(type_),
         "status": value,

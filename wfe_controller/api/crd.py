@@ -122,7 +122,13 @@ _WORKFLOWEXECUTION_COLUMNS = [
     _column("Reason", "string", ".status.reason", "Why it failed, was skipped, or waits."),
     _column("Duration", "string", ".status.duration", "How long the work took."),
     _AGE,
-    _column("Workflow", "string", ".status.workflowId", "Id of the workflow.", wide=True),
+    _column(
+        "Workflow",
+        "string",
+        ".spec['workflowRef','workflowDefinition']['workflowId','name']",
+        "Id of the workflow.",
+        wide=True,
+    ),
     _column(
         "Holder",
         "string",

@@ -125,23 +125,24 @@ def _frozen(field: str) -> dict[str, str]:
     return rule(
         f"!({ended}) || ({same})",
         f"status.{field} is final once the phase is terminal: create a new WorkflowExecution instead",
+        field_path=f".status.{field}",
     )
 
 
-def immutable(field: str, remedy: str) -> dict[str, str]:
-    """A root rule: the field never changes once it is there, and cannot be taken away."""
-    has_old, has_new = (
-        " && ".join(f"has({root}.{'.'.join(field.split('.')[: n + 1])})" for n in range(len(field.split("."))))
-        for root in ("oldSelf", "self")
+def _immutable_spec(remedy: str) -> dict[str, str]:
+    """The spec never changes once it is there, and cannot be taken away."""
+    return rule(
+        "!has(oldSelf.spec) || (has(self.spec) && self.spec == oldSelf.spec)",
+        f"spec is immutable: {remedy}",
+        field_path=".spec",
     )
-    return rule(f"!({has_old}) || ({has_new} && self.{field} == oldSelf.{field})", f"{field} is immutable: {remedy}")
 
 
 FINAL_FIELDS = ("phase", "startTime", "completionTime", "failureDetails", "skipDetails")
 
 WORKFLOWEXECUTION_ROOT = (
-    immutable("spec", "create a new WorkflowExecution instead"),
+    _immutable_spec("create a new WorkflowExecution instead"),
     *(_frozen(field) for field in FINAL_FIELDS),
 )
 
-TARGETLOCK_ROOT = (immutable("spec", "a lock belongs to one target for ever"),)
+TARGETLOCK_ROOT = (_immutable_spec("a lock belongs to one target for ever, the controller makes one for each"),)
