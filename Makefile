@@ -1,0 +1,76 @@
+# What people and CI call. Everything runs from $(VENV), which is made from requirements-dev.lock with hashes checked.
+#
+#   make test                   lint, then every tier that can run here; tells what could not run and how to get it
+#   make test REQUIRE_TIERS=1   the same, and a tier that cannot run fails (CI)
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+# An environment that somebody else prepared (tox) is used by setting BIN and READY, e.g. make lint BIN=/path/bin READY=
+BIN ?= $(VENV)/bin
+REQUIRE_TIERS ?= 0
+TIERS := unit model protocol integration
+MIN_COVERAGE := 90
+
+# The stamp's name carries the content of the lock, so a changed lock means a new install and a touched one does not.
+INPUTS := requirements-dev.lock pyproject.toml
+READY ?= $(VENV)/.installed-$(shell cat $(INPUTS) | cksum | cut -d' ' -f1)
+
+export WFE_REQUIRE_TIERS := $(REQUIRE_TIERS)
+COVERAGE := --cov --cov-report=term:skip-covered --cov-report=html:.work/coverage
+ifeq ($(REQUIRE_TIERS),1)
+COVERAGE += --cov-fail-under=$(MIN_COVERAGE)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help test lint format $(TIERS) coverage demo lock crds clean
+
+help: ## this list
+	@sed -n 's/^\([a-z $$()A-Z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
+
+# pip-compile leaves no registry or path in the locks; where packages come from is the business of pip's own configuration.
+$(READY): $(INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@# setuptools tells at length that an editable install is one
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.installed-* && touch $@
+
+# One pytest for all tiers: one count and one closing line, which is what CI reads, and coverage of all tiers together.
+test: lint ## lint and every tier, with coverage; REQUIRE_TIERS=1: all must run
+	WFE_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q $(COVERAGE)
+
+lint: $(READY) ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## let ruff format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(TIERS): $(READY) ## one tier
+	WFE_TIERS="$@" $(BIN)/python -m pytest tests/$@ -q
+
+coverage: $(READY) ## every tier, and fail under the threshold
+	WFE_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q --cov --cov-report=term-missing:skip-covered \
+	  --cov-report=html:.work/coverage --cov-fail-under=$(MIN_COVERAGE)
+
+demo: $(READY) ## the main job on a real control plane, with a live table (about a minute; the first time builds the servers)
+	$(BIN)/python -m hack.demo
+
+PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+lock: $(READY) ## pin again, with hashes; UPGRADE=1 takes newer versions
+	$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) -o requirements.lock pyproject.toml
+	$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+crds: $(READY) ## write manifests/crds from the models
+	$(BIN)/python -m hack.generate_crds
+
+clean: ## remove what was built here; planes are stopped first
+	-@if [ -d .work/planes ]; then for plane in .work/planes/*/; do $(PYTHON) -m hack.controlplane down --work-dir $$plane; done; fi
+	rm -rf $(VENV) .work build dist *.egg-info .tox .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
+	  .import_linter_cache .hypothesis
