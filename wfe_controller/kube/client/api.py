@@ -1,7 +1,7 @@
 """The verbs of the Kubernetes API over one transport: typed errors, retries, limiter, write gate.
 
-Neighbours: ``transport`` below; caches, election, events and reconcilers above. Objects go in and out as plain
-dicts; watch lines and list pages stay bytes for the cache to decode.
+Neighbours: ``transport`` and ``answers`` below; caches, election, events and reconcilers above. Objects go in and
+out as plain dicts; watch lines and list pages stay bytes for the cache to decode.
 
 Kept here: every mutating call asks the write gate after the limiter's wait and right before the bytes are sent (E1,
 I-51); Retry-After is honoured on every verb (Q3, I-69); a write whose outcome is unknown is raised, never sent twice
@@ -10,23 +10,31 @@ I-51); Retry-After is honoured on every verb (Q3, I-69); a write whose outcome i
 
 from __future__ import annotations
 
-import email.utils
+import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Protocol
 
-import msgspec
-
+from wfe_controller.kube.client.answers import (
+    ListPage,
+    decode_items,
+    decode_list,
+    decode_object,
+    encode,
+    http_date,
+    refusal,
+)
 from wfe_controller.kube.client.patches import Patch
 from wfe_controller.kube.client.throttle import Lane, Throttle
 from wfe_controller.kube.client.transport import LineStream, Response, Transport
 from wfe_controller.kube.clock import Clock, jitter
-from wfe_controller.kube.errors import ApiError, ConnectionFailed, Gone, NotLeading, RequestTimeout, api_error
+from wfe_controller.kube.errors import ApiError, ConnectionFailed, Gone, NotLeading, RequestTimeout
 from wfe_controller.kube.instruments import ClientInstruments, NoInstruments
 from wfe_controller.kube.objects import Json, ObjectKey, Resource, key_of, name_of, namespace_of, resource_version_of
+
+__all__ = ["Api", "ListPage", "WriteGate"]
 
 PAGE_SIZE = 500
 TRIES = 3
@@ -45,36 +53,6 @@ class WriteGate(Protocol):
 
     def check(self) -> float:
         """Seconds for which writing is still allowed; raises NotLeading. Synchronous: no await before the send."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListPage:
-    """One answer to a LIST.
-
-    ``items`` are views into the page's buffer (``bytes(item)`` copies what is kept) and lack apiVersion and kind, as
-    the server leaves them out. ``remaining`` is the server's estimate of items on later pages, None when not said.
-    """
-
-    items: list[msgspec.Raw]
-    resource_version: str
-    continue_token: str
-    remaining: int | None
-
-
-class _ListMeta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-    remaining_item_count: int | None = None
-
-
-class _RawList(msgspec.Struct):
-    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
-    items: list[msgspec.Raw] | None = None
-
-
-_decode_list = msgspec.json.Decoder(_RawList).decode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class Api:
@@ -116,7 +94,9 @@ class Api:
 
     async def get(self, resource: Resource, key: ObjectKey, *, lane: Lane = Lane.READ) -> Json:
         """A quorum read of one object."""
-        return _object(await self._call("get", resource.plural, "GET", _path(resource, key, named=True), lane=lane))
+        return decode_object(
+            await self._call("get", resource.plural, "GET", _path(resource, key, named=True), lane=lane)
+        )
 
     async def list(
         self,
@@ -150,9 +130,7 @@ class Api:
                     raise
                 found, token, limit = [], "", None
                 continue
-            for raw in page.items:
-                obj = _decode(raw)
-                found.append({"apiVersion": resource.api_version, "kind": resource.kind, **obj})
+            found += decode_items(page, resource)
             token = page.continue_token
             if not token:
                 return found
@@ -182,12 +160,7 @@ class Api:
                 params["resourceVersionMatch"] = resource_version_match
         path = _path(resource, ObjectKey(namespace or "", ""))
         response = await self._call("list", resource.plural, "GET", path, params=params, lane=lane)
-        try:
-            page = _decode_list(response.body)
-        except msgspec.MsgspecError as error:
-            raise _undecodable(response, error) from error
-        meta = page.metadata
-        return ListPage(page.items or [], meta.resource_version, meta.continue_, meta.remaining_item_count)
+        return decode_list(response)
 
     @asynccontextmanager
     async def watch(
@@ -235,8 +208,8 @@ class Api:
         """POST to the namespace of ``obj.metadata.namespace``. Raises AlreadyExists."""
         path = _path(resource, ObjectKey(_namespace(resource, obj), ""))
         params = {"dryRun": "All"} if dry_run else {}
-        return _object(
-            await self._call("create", resource.plural, "POST", path, params=params, body=_encode(obj), lane=lane)
+        return decode_object(
+            await self._call("create", resource.plural, "POST", path, params=params, body=encode(obj), lane=lane)
         )
 
     async def replace(self, resource: Resource, obj: Json, *, subresource: str | None = None, lane: Lane) -> Json:
@@ -244,13 +217,13 @@ class Api:
         if not resource_version_of(obj):
             raise ValueError(f"replacing {resource.plural} {key_of(obj)} without a resourceVersion would overwrite")
         path = _path(resource, ObjectKey(_namespace(resource, obj), name_of(obj)), subresource, named=True)
-        return _object(await self._call("update", resource.plural, "PUT", path, body=_encode(obj), lane=lane))
+        return decode_object(await self._call("update", resource.plural, "PUT", path, body=encode(obj), lane=lane))
 
     async def patch(
         self, resource: Resource, key: ObjectKey, patch: Patch, *, subresource: str | None = None, lane: Lane
     ) -> Json:
         """PATCH in any of the forms of ``patches``."""
-        return _object(
+        return decode_object(
             await self._call(
                 "patch",
                 resource.plural,
@@ -287,7 +260,7 @@ class Api:
         }
         # The answer is the object, or a Status when it went at once: neither says more than the status code.
         path = _path(resource, key, named=True)
-        await self._call("delete", resource.plural, "DELETE", path, body=_encode(options), lane=lane)
+        await self._call("delete", resource.plural, "DELETE", path, body=encode(options), lane=lane)
 
     async def raw(
         self,
@@ -305,16 +278,25 @@ class Api:
             method,
             path,
             params=params,
-            body=None if body is None else _encode(body),
+            body=None if body is None else encode(body),
             lane=lane,
             mutates=method != "GET" and not path.startswith(_REVIEWS),
         )
-        return _object(response)
+        return decode_object(response)
+
+    async def text(self, path: str, *, params: Mapping[str, str] | None = None, timeout: float) -> str:
+        """A body that is no JSON (a pod's log), decoded as UTF-8 with replacement. RequestTimeout after ``timeout`` s."""
+        try:
+            async with asyncio.timeout(timeout):
+                response = await self._call("get", "raw", "GET", path, params=params, lane=Lane.READ)
+        except TimeoutError:
+            raise RequestTimeout(f"GET {path}: no whole answer within {timeout:g} s") from None
+        return response.body.decode("utf-8", "replace")
 
     async def server_date(self) -> datetime | None:
         """The server's wall clock (whole seconds), from the Date header of a request made now; None if it has none."""
         response = await self._call("get", "raw", "GET", "/version", lane=Lane.READ)
-        return _http_date(response.headers.get("Date", ""))
+        return http_date(response.headers.get("Date", ""))
 
     async def _call(
         self,
@@ -383,13 +365,7 @@ class Api:
 
     def _refusal(self, response: Response) -> ApiError:
         """The typed error of an answer; a Retry-After also quietens everybody else."""
-        try:
-            status: Json | None = _decode(response.body)
-        except msgspec.MsgspecError:
-            status = None
-        retry_after = _retry_after(response.headers.get("Retry-After", ""), self._clock.now)
-        text = response.body[:2000].decode("utf-8", "replace").strip()
-        error = api_error(response.status, status, retry_after=retry_after, text=text)
+        error = refusal(response, self._clock.now())
         if self._throttle is not None and response.status in (429, 503):
             wait = error.retry_after
             if wait is None and response.status == 429:
@@ -426,31 +402,3 @@ def _namespace(resource: Resource, obj: Json) -> str:
 def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
     chosen = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {name: value for name, value in chosen.items() if value}
-
-
-def _object(response: Response) -> Json:
-    try:
-        return _decode(response.body)
-    except msgspec.MsgspecError as error:
-        raise _undecodable(response, error) from error
-
-
-def _undecodable(response: Response, error: msgspec.MsgspecError) -> ConnectionFailed:
-    """A success whose body is not what the API sends: something between us and the server answered or cut it."""
-    return ConnectionFailed(f"answer {response.status} is not a JSON object: {error}; starts {response.body[:100]!r}")
-
-
-def _retry_after(header: str, now: Callable[[], datetime]) -> float | None:
-    """Seconds, from either form of the header: a number or an HTTP date; None when absent or odd."""
-    header = header.strip()
-    if header.isdecimal() and header.isascii():
-        return float(header)
-    date = _http_date(header)
-    return None if date is None else max((date - now()).total_seconds(), 0.0)
-
-
-def _http_date(header: str) -> datetime | None:
-    try:
-        return email.utils.parsedate_to_datetime(header).replace(tzinfo=UTC)
-    except ValueError:
-        return None

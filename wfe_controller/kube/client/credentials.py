@@ -29,10 +29,14 @@ _log = structlog.get_logger("wfe.kube.client")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What one load of the configuration gave. File names may be None; ``authorization`` is a header value or ""."""
+    """What one load of the configuration gave.
+
+    File names may be None; ``authorization`` is a header value or ""; ``source`` says in words where it comes from.
+    """
 
     server: str
     authorization: str
+    source: str = ""
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
@@ -147,4 +151,4 @@ class Credentials:
             self._stat = stat
         except (OSError, ssl.SSLError) as error:
             names = ", ".join(identity.files) or "the default trust store"
-            raise CredentialsFailed(f"certificates ({names}): {error}") from error
+            raise CredentialsFailed(f"{identity.source}: certificates ({names}): {error}") from error

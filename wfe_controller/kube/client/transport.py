@@ -350,7 +350,7 @@ def _in_cluster(directory: Path) -> tuple[Loader, Callable[[], str | None]]:
             ).load_and_set(configuration)
         except (ConfigException, OSError, ValueError) as error:
             raise CredentialsFailed(f"service account in {directory}: {error}") from error
-        return _identity(configuration)
+        return _identity(configuration, f"service account in {directory}")
 
     def namespace() -> str | None:
         try:
@@ -382,9 +382,8 @@ def _from_kubeconfig(paths: str, context: str | None) -> tuple[Loader, Callable[
                     # persist_config=True would write refreshed tokens back, by a call that does not fit its callee.
                     loader = await load_kube_config(paths, context, configuration, persist_config=False)
         except Exception as error:  # a bad file makes the library raise anything; told as one line
-            detail = f"no answer in {LOAD_SECONDS:g} s" if isinstance(error, TimeoutError) else _describe(error)
-            raise CredentialsFailed(f"kubeconfig {paths}: {' '.join(detail.split())}") from error
-        kept = (loader, _identity(configuration))
+            raise CredentialsFailed(f"kubeconfig {paths}: {' '.join(_config_fault(error).split())}") from error
+        kept = (loader, _identity(configuration, f"kubeconfig {paths}"))
         return kept[1]
 
     def namespace() -> str | None:
@@ -392,6 +391,16 @@ def _from_kubeconfig(paths: str, context: str | None) -> tuple[Loader, Callable[
         return (current.get("context") or {}).get("namespace") or None
 
     return load, namespace
+
+
+def _config_fault(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return f"the credential plugin gave no answer in {LOAD_SECONDS:g} s"
+        case ConfigException() | OSError():
+            return str(error)
+        case _:
+            return f"not a kubeconfig, or its context lacks cluster or user ({_describe(error)})"
 
 
 def _any_file(paths: str) -> bool:
@@ -404,8 +413,9 @@ def _plugin_token_without_end(loader: KubeConfigLoader) -> bool:
     return "exec" in (loader._user or ()) and not hasattr(loader, "exec_plugin_expiry")
 
 
-def _identity(configuration: Configuration) -> Identity:
+def _identity(configuration: Configuration, source: str) -> Identity:
     return Identity(
+        source=source,
         server=configuration.host or "",
         authorization=configuration.api_key.get("BearerToken", "").strip(),
         ca_file=configuration.ssl_ca_cert,
