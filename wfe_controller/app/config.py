@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 from urllib.parse import urlsplit, urlunsplit
@@ -315,6 +316,7 @@ class Settings(BaseSettings):
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
     _path: Path | None = PrivateAttr(default=None)
+    _again: Callable[[], Settings] | None = PrivateAttr(default=None)
 
     @classmethod
     def settings_customise_sources(
@@ -337,6 +339,10 @@ class Settings(BaseSettings):
         """The file that was read, or None."""
         return self._path
 
+    def read_again(self) -> Settings:
+        """The settings that the same file, environment and flags give now; raises ConfigError."""
+        return self if self._again is None else self._again()
+
     @property
     def tekton_required(self) -> bool:
         required = self.controller.require_tekton
@@ -351,6 +357,17 @@ class Settings(BaseSettings):
                 node = node.setdefault(part, {})
             node[setting.path[-1]] = setting.spell(self.value(setting.path))
         return root
+
+    def replaced(self, path: KeyPath, value: Any) -> Settings:
+        """A copy with one key changed; ``value`` is a valid one, taken from other settings."""
+
+        def copy(node: BaseModel, rest: KeyPath) -> BaseModel:
+            name = _field_of(type(node), rest[0])
+            return node.model_copy(update={name: value if len(rest) == 1 else copy(getattr(node, name), rest[1:])})
+
+        replaced = copy(self, path)
+        assert isinstance(replaced, Settings)
+        return replaced
 
     def value(self, path: KeyPath) -> Any:
         """The value of one key by its camelCase path."""
@@ -464,6 +481,7 @@ def load_settings(
         raise ConfigError(problems)
     settings._warnings = tuple(warnings)
     settings._path = source
+    settings._again = partial(load_settings, source, env, overrides, origins=origins, default_path=default_path)
     return settings
 
 
