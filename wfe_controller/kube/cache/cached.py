@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from wfe_controller.kube.cache.transforms import ENCODER, PARTS, Parts, Transform, keep, trim_metadata
+from wfe_controller.kube.cache.transforms import DECODE_ERRORS, ENCODER, PARTS, Parts, Transform, keep, trim_metadata
 from wfe_controller.kube.objects import Json, ObjectKey, Resource, text
 
 log = structlog.get_logger("wfe.cache")
@@ -61,9 +61,9 @@ class CachedObject(msgspec.Struct, frozen=True, gc=False, eq=False):
                 if found is None:
                     return None
                 raw = found
-        except msgspec.MsgspecError:
+            return msgspec.json.decode(raw)
+        except DECODE_ERRORS:
             return None
-        return msgspec.json.decode(raw)
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -126,9 +126,11 @@ class ObjectDecoder:
     def __call__(self, raw: bytes | msgspec.Raw) -> CachedObject:
         """Raises MalformedObject when there is no usable identity or the kind is another one."""
         try:
-            head = _HEAD.decode(raw)
-        except msgspec.MsgspecError as error:
+            return self._object(raw, _HEAD.decode(raw))
+        except DECODE_ERRORS as error:
             raise MalformedObject(str(error)) from error
+
+    def _object(self, raw: bytes | msgspec.Raw, head: _Head) -> CachedObject:
         meta = head.metadata
         if head.kind and head.kind != self._resource.kind:
             raise MalformedObject(f"kind is {head.kind[:63]!r}, expected {self._resource.kind!r}")
@@ -163,7 +165,9 @@ class ObjectDecoder:
                     "cache transform failed", resource=self._resource.group_resource, key=str(key), error=repr(error)
                 )
                 parts = self._parts(raw)
-        return ENCODER.encode(parts)
+        body = ENCODER.encode(parts)
+        body.decode()  # the parts were passed through unread: bad UTF-8 must show here, not at a reader
+        return body
 
     def _parts(self, raw: bytes | msgspec.Raw) -> Parts:
         parts = PARTS.decode(raw)

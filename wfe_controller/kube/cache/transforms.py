@@ -18,6 +18,9 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 PARTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 ENCODER = msgspec.json.Encoder()
+# What decoding foreign bytes can raise: bad JSON or types, bad UTF-8, absurd nesting.
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _LAST_APPLIED_BYTES = LAST_APPLIED.encode()
 
 

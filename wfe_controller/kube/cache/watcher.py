@@ -55,6 +55,7 @@ from wfe_controller.kube.cache.messages import (
     WatchRequest,
 )
 from wfe_controller.kube.cache.pager import Listing, ListRequest
+from wfe_controller.kube.cache.transforms import DECODE_ERRORS
 from wfe_controller.kube.clock import jitter
 from wfe_controller.kube.errors import (
     ApiError,
@@ -273,7 +274,7 @@ class Watcher:
         self._lines += 1
         try:
             event = _ENVELOPE.decode(data)
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             return self._undecodable_line(error, now)
         verb = _VERBS.get(event.type)
         if verb is None:
@@ -302,7 +303,7 @@ class Watcher:
     def _bookmark(self, raw: msgspec.Raw) -> list[Output]:
         try:
             meta = _BOOKMARK.decode(raw).metadata
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             return [Skipped(f"BOOKMARK: {error}")]
         if not meta.resourceVersion:
             return [Skipped("BOOKMARK without resourceVersion")]
@@ -436,7 +437,7 @@ def _status_error(raw: msgspec.Raw) -> KubeError:
     """The error in an ERROR event."""
     try:
         status = msgspec.json.decode(raw, type=dict[str, object])
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         return UndecodableLine(f"ERROR event without Status: {error}")
     code = status.get("code")
     if status.get("kind") != "Status":

@@ -310,6 +310,10 @@ LIST_WATCH = {
             ("list", "100", None, ""),
         ],
     ),
+    "I-10 bytes that are no text: surface, watch from where we were": (
+        [*LISTED, Line(b'{"type":"\xff"}'), Timer()],
+        [*SYNCED, ("ended", "error"), "surfaced", "wait", ("watch", "100")],
+    ),
     "I-10 half a line, a good one, half a line: no list": (
         [*LISTED, Line(b"{"), Timer(), Opened(), ev("ADDED", "a", 105), Line(b"{"), Timer()],
         [
