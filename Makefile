@@ -23,7 +23,7 @@ COVERAGE += --cov-fail-under=$(MIN_COVERAGE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format $(TIERS) coverage demo lock crds clean
+.PHONY: help test lint format $(TIERS) servers coverage demo lock crds clean
 
 help: ## this list
 	@sed -n 's/^\([a-z $$()A-Z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
@@ -38,7 +38,7 @@ $(READY): $(INPUTS)
 	@rm -f $(VENV)/.installed-* && touch $@
 
 # One pytest for all tiers: one count and one closing line, which is what CI reads, and coverage of all tiers together.
-test: lint ## lint and every tier, with coverage; REQUIRE_TIERS=1: all must run
+test: lint servers ## lint and every tier, with coverage; REQUIRE_TIERS=1: all must run
 	WFE_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q $(COVERAGE)
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
@@ -51,12 +51,16 @@ format: $(READY) ## let ruff format and fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+integration: servers
 $(TIERS): $(READY) ## one tier
 	WFE_TIERS="$@" $(BIN)/python -m pytest tests/$@ -q
 
-coverage: $(READY) ## every tier, and fail under the threshold
+coverage: $(READY) servers ## every tier, and fail under the threshold
 	WFE_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q --cov --cov-report=term-missing:skip-covered \
 	  --cov-report=html:.work/coverage --cov-fail-under=$(MIN_COVERAGE)
+
+servers: $(READY) ## build etcd, kube-apiserver, Tekton ... once, into the cache (or take KUBEBUILDER_ASSETS)
+	@$(BIN)/python -m hack.controlplane build $(if $(filter 1,$(REQUIRE_TIERS)),,--optional)
 
 demo: $(READY) ## the main job on a real control plane, with a live table (about a minute; the first time builds the servers)
 	$(BIN)/python -m hack.demo

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,14 @@ class Tiers:
         if self.missing() and os.environ.get("WFE_REQUIRE_TIERS") == "1" and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self._wanted:
-            return
+    # Outermost, so that it stands right above the closing line.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+        yield
+        if self._wanted:
+            self._tell(terminalreporter)
+
+    def _tell(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("tiers")
         for tier in self._wanted:
             if self._ran[tier]:

@@ -139,6 +139,11 @@ def find(name: str, env: Mapping[str, str] = os.environ) -> Path | None:
     return None
 
 
+def complete(env: Mapping[str, str] = os.environ) -> bool:
+    """Whether a plane can start without building anything."""
+    return (cache_dir(env) / TEKTON_OBJECTS).exists() and all(find(tool.name, env) for tool in TOOLS)
+
+
 @contextlib.contextmanager
 def _locked(path: Path, progress: Progress) -> Iterator[None]:
     with path.open("w") as handle:

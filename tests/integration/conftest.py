@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hack.controlplane import BinariesMissing, Plane
+from hack.controlplane.binaries import complete
 from hack.controlplane.kubelet import Kubelet
 from hack.controlplane.plane import planes_root, sweep
 
@@ -26,6 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.integration)
+            if not complete():  # whoever calls pytest without make builds the servers inside the first test
+                item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(scope="session")
