@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from wfe_controller.api import names, rules
+from wfe_controller.api.schema import SAID_BY_RULE
 from wfe_controller.api.spec import WorkflowExecutionSpec
 from wfe_controller.api.status import WorkflowExecutionStatus
 from wfe_controller.api.targetlock import TargetLockSpec, TargetLockStatus
@@ -57,7 +58,10 @@ def _convert(schema: Mapping[str, Any], defs: Mapping[str, Any], where: str) -> 
     if "const" in flat:
         out["enum"] = [flat["const"]]
         out["type"] = "string"
+    spoken = flat.pop(SAID_BY_RULE, False)
     for key, value in flat.items():
+        if key == "pattern" and spoken:
+            continue
         if key in _KEPT or key.startswith("x-kubernetes-"):
             if not (key == "default" and value is None):
                 out[key] = value

@@ -19,8 +19,8 @@ _UNITS = {
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _MAX_MICROSECONDS = 2**63 // 1000  # Go keeps nanoseconds in an int64: about 292 years
 
-PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
-"""What the CRDs accept: the subset of Go's grammar that is useful in a spec."""
+PATTERN = r"^([0-9]{1,5}(\.[0-9]{1,3})?(ms|s|m|h))+$"
+"""What the CRDs accept: the useful subset of Go's grammar. Five digits: with 32 characters, no sum can overflow."""
 
 
 class DurationError(ValueError):

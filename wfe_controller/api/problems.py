@@ -26,9 +26,9 @@ def shown(value: object) -> str:
         case bool() | int() | float():
             return shorten(json.dumps(value))
         case dict():
-            return f"<object with {len(value)} keys>"
+            return f"<object with {len(value)} key{'' if len(value) == 1 else 's'}>"
         case list() | tuple():
-            return f"<list with {len(value)} items>"
+            return f"<list with {len(value)} item{'' if len(value) == 1 else 's'}>"
         case _:
             return f"<{type(value).__name__}>"
 

@@ -7,20 +7,22 @@ server has a counterpart in wfe_controller.api.validation, because a spec can al
 
 from __future__ import annotations
 
+from wfe_controller.api.durations import PATTERN as DURATION_PATTERN
 from wfe_controller.api.phases import TERMINAL, Phase
 from wfe_controller.api.schema import rule
-from wfe_controller.api.targets import PATTERN, builtin_spellings
+from wfe_controller.api.targets import PATTERN, qualified_spellings
 
 
 def _quoted(words: list[str]) -> str:
     return "[" + ",".join(f"'{word}'" for word in words) + "]"
 
 
-_NAMESPACED = _quoted([spelling for spelling, (_, namespaced) in builtin_spellings().items() if namespaced])
-_CLUSTER = _quoted([spelling for spelling, (_, namespaced) in builtin_spellings().items() if not namespaced])
+BACKSLASH = "\\"
+_NAMESPACED = _quoted(qualified_spellings(namespaced=True))
+_CLUSTER = _quoted(qualified_spellings(namespaced=False))
 _TERMINAL = _quoted([phase for phase in Phase if phase in TERMINAL])
 _PARTS = "self.split('/')"
-_CEL_PATTERN = PATTERN.replace("\\", "\\\\")
+_CEL_PATTERN = PATTERN.replace(BACKSLASH, BACKSLASH * 2)
 
 TARGET_RESOURCE = (
     rule(
@@ -53,12 +55,11 @@ WORKFLOW_REF = (
     ),
 )
 
-EXECUTION_CONFIG = (
+TIMEOUT = (
     rule(
-        "!has(self.timeout) || !self.timeout.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') || "
-        "(duration(self.timeout) >= duration('1m') && duration(self.timeout) <= duration('24h'))",
-        "timeout must be from 1m to 24h: write a duration such as 30m, or leave it out for 30m",
-        field_path=".timeout",
+        f"!self.matches('{DURATION_PATTERN.replace(BACKSLASH, BACKSLASH * 2)}') || "
+        "(duration(self) >= duration('1m') && duration(self) <= duration('24h'))",
+        "is outside 1m to 24h: write a duration such as 30m, or leave it out for 30m",
     ),
 )
 
@@ -68,7 +69,7 @@ PARAMETERS = (
         "parameters must have keys of 1 to 128 characters: shorten the key",
     ),
     rule(
-        "self.all(key, size(key) > 128 || key.matches('^[A-Za-z_][A-Za-z0-9_.-]*$'))",
+        "self.all(key, size(key) == 0 || size(key) > 128 || key.matches('^[A-Za-z_][A-Za-z0-9_.-]*$'))",
         "parameters must have keys of letters, digits, '_', '-' and '.', a letter or '_' first: rename the key, "
         "such as REPLICA_COUNT",
     ),

@@ -6,13 +6,18 @@ the CRD. Kubernetes' own schema extensions travel in ``json_schema_extra``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
 from wfe_controller.api import durations
+
+SAID_BY_RULE = "x-said-by-rule"
+"""Marks a schema node whose pattern is spoken by its first CEL rule; never reaches a CRD."""
 
 
 def extra(**values: Any) -> dict[str, Any]:
@@ -33,6 +38,26 @@ def rules(*entries: dict[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": list(entries)}
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A pattern with the words for missing it; the API server says them by a rule, the controller by a Problem."""
+
+    pattern: str
+    rule: str
+    remedy: str
+
+    def cel(self) -> dict[str, str]:
+        escaped = self.pattern.replace("\\", "\\\\")
+        return rule(f"self.matches('{escaped}')", f"{self.rule}: {self.remedy}")
+
+
+def text(form: Form, max_length: int, *more: dict[str, str]) -> FieldInfo:
+    """A string of that form. In the CRD a CEL rule stands in the place of the bare pattern, which nobody can read."""
+    extension: dict[str, Any] = {"x-kubernetes-validations": [form.cel(), *more], SAID_BY_RULE: True}
+    info: FieldInfo = Field(max_length=max_length, pattern=form.pattern, json_schema_extra=extension)
+    return info
+
+
 class SpecModel(BaseModel):
     """What users write: strict types, unknown keys refused, immutable after parsing. Python name -> camelCase."""
 
@@ -51,18 +76,29 @@ class StatusModel(BaseModel):
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel, use_attribute_docstrings=True)
 
 
-DnsLabel = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-DnsSubdomain = Annotated[
-    str,
-    Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
-]
+DNS_LABEL = Form(
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+    "is not a DNS label",
+    "use lower-case letters, digits and '-', a letter or digit first and last",
+)
+DNS_SUBDOMAIN = Form(
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+    "is not a DNS subdomain",
+    "use lower-case letters, digits, '-' and '.', a letter or digit first and last",
+)
+DURATION = Form(
+    durations.PATTERN, "is not a duration", "write a number with a unit (ms, s, m, h), such as 30m or 1h30m"
+)
+
+DnsLabel = Annotated[str, text(DNS_LABEL, 63)]
+DnsSubdomain = Annotated[str, text(DNS_SUBDOMAIN, 253)]
 Uid = Annotated[str, Field(max_length=128)]
 Name = Annotated[str, Field(max_length=253)]
 Namespace = Annotated[str, Field(max_length=63)]
 ShortText = Annotated[str, Field(max_length=256)]
 Message = Annotated[str, Field(max_length=1024)]
 LongMessage = Annotated[str, Field(max_length=4096)]
-Duration = Annotated[str, Field(max_length=32, pattern=durations.PATTERN)]
+Duration = Annotated[str, text(DURATION, 32)]
 GoDuration = Annotated[str, Field(max_length=32)]
 Instant = Annotated[datetime, Field()]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1, json_schema_extra={"format": "int32"})]

@@ -19,7 +19,21 @@ from pydantic import ConfigDict, Field
 from wfe_controller.api import rules as cel
 from wfe_controller.api.durations import parse_duration
 from wfe_controller.api.phases import Engine
-from wfe_controller.api.schema import DnsLabel, DnsSubdomain, Duration, Namespace, SpecModel, Uid, extra, rules
+from wfe_controller.api.schema import (
+    DNS_LABEL,
+    DNS_SUBDOMAIN,
+    DURATION,
+    DnsLabel,
+    DnsSubdomain,
+    Duration,
+    Form,
+    Namespace,
+    SpecModel,
+    Uid,
+    extra,
+    rules,
+    text,
+)
 from wfe_controller.api.targets import MAX_LENGTH, Target, parse_target
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
@@ -34,12 +48,23 @@ MAX_CONDITIONS_PER_STAGE = 20
 MAX_SPEC_BYTES = 512 * 1024
 
 # [host[:port]/]path[:tag][@digest]: no scheme, no spaces, lower-case path, as the distribution spec writes references.
-IMAGE_PATTERN = (
+IMAGE = Form(
     r"^((\[[0-9a-fA-F:]+\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)(:[0-9]+)?/)?"
     r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
-    r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$"
+    r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?$",
+    "is not an OCI reference",
+    "write [host[:port]/]path[:tag][@sha256:digest] without a scheme and without spaces",
 )
-DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+DIGEST = Form(r"^sha256:[0-9a-f]{64}$", "is not a SHA-256 digest", "write sha256: followed by 64 lower-case hex digits")
+CONDITION_NAME = Form(
+    r"^[a-z][a-z0-9_]*$", "is not the name of a condition", "write snake_case, such as node_capacity_available"
+)
+ACTION = Form(
+    r"^[A-Za-z][A-Za-z0-9_-]*$",
+    "is not the name of an action",
+    "write an action of the catalog, such as scale_deployment",
+)
+FORMS = {form.pattern: form for form in (IMAGE, DIGEST, CONDITION_NAME, ACTION, DNS_LABEL, DNS_SUBDOMAIN, DURATION)}
 PARAMETER_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 """What Tekton accepts as the name of a parameter."""
 
@@ -66,16 +91,16 @@ class WorkflowRef(SpecModel):
     """Catalog id of the workflow. Streaks and cooldowns are kept per target and workflow id; the version is ignored."""
     version: Annotated[str, Field(min_length=1, max_length=128)]
     """Version of the workflow in the catalog; recorded, never interpreted."""
-    container_image: Annotated[str, Field(min_length=1, max_length=512, pattern=IMAGE_PATTERN)]
+    container_image: Annotated[str, text(IMAGE, 512)]
     """OCI reference of the bundle: [host[:port]/]path[:tag][@digest], without a scheme."""
-    container_digest: Annotated[str, Field(max_length=71, pattern=DIGEST_PATTERN)] | None = None
+    container_digest: Annotated[str, text(DIGEST, 71)] | None = None
     """Digest the bundle must have: sha256: and 64 lower-case hex digits. When given, exactly that bundle runs."""
 
 
 class StepCondition(SpecModel):
     """A Rego condition around a step."""
 
-    type: Annotated[str, Field(max_length=128, pattern=r"^[a-z][a-z0-9_]*$")]
+    type: Annotated[str, text(CONDITION_NAME, 128)]
     """Name of the condition, snake_case."""
     description: Annotated[str, Field(max_length=512)] | None = None
     rego: Annotated[str, Field(max_length=8192)] | None = None
@@ -112,7 +137,7 @@ class RetryPolicy(SpecModel):
 class RollbackParameters(SpecModel):
     """The declared way to undo a step, used when nothing better was captured before it ran."""
 
-    action: Annotated[str, Field(min_length=1, max_length=64)]
+    action: Annotated[str, text(ACTION, 64)]
     parameters: FreeObject | None = None
     timeout: Duration | None = None
 
@@ -122,7 +147,7 @@ class Step(SpecModel):
 
     name: DnsLabel
     """Unique within the workflow."""
-    action: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    action: Annotated[str, text(ACTION, 64)]
     """Catalog action, such as scale_deployment."""
     parameters: FreeObject | None = None
     """Arguments of the action, checked against the action's schema while planning."""
@@ -158,9 +183,7 @@ class WorkflowDefinition(SpecModel):
 class ExecutionConfig(SpecModel):
     """Limits of this execution."""
 
-    model_config = ConfigDict(json_schema_extra=rules(*cel.EXECUTION_CONFIG))
-
-    timeout: Duration | None = None
+    timeout: Annotated[str, text(DURATION, 32, *cel.TIMEOUT)] | None = None
     """How long the work may take: 1m to 24h, default 30m. The default is applied by the controller, not stored."""
     service_account_name: DnsSubdomain | None = None
     """Tekton engine: the account of the run. Honoured only if the controller's configuration allows that name."""
@@ -229,9 +252,7 @@ class WorkflowExecutionSpec(SpecModel):
     model_config = ConfigDict(json_schema_extra=rules(*cel.SPEC))
 
     remediation_request_ref: ObjectReference
-    target_resource: Annotated[
-        str, Field(min_length=1, max_length=MAX_LENGTH, json_schema_extra=rules(*cel.TARGET_RESOURCE))
-    ]
+    target_resource: Annotated[str, Field(max_length=MAX_LENGTH, json_schema_extra=rules(*cel.TARGET_RESOURCE))]
     """What is remediated, and locked: [namespace/]kind[.group]/name."""
     workflow_ref: WorkflowRef | None = None
     workflow_definition: WorkflowDefinition | None = None

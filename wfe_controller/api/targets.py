@@ -22,8 +22,8 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _FREE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.:]*[A-Za-z0-9])?")
 
 PATTERN = (
-    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?"  # namespace
-    r"[A-Za-z][A-Za-z0-9]*(\.[-a-z0-9.]*[a-z0-9])?/"  # kind[.group]
+    r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?"  # namespace
+    r"[A-Za-z][A-Za-z0-9]{0,62}(\.[-a-z0-9.]*[a-z0-9])?/"  # kind[.group]
     r"[A-Za-z0-9]([-A-Za-z0-9_.:]*[A-Za-z0-9])?$"  # name
 )
 """The shape the API server can check; the rest (scope, lengths of the parts, names per kind) is checked here."""
@@ -156,6 +156,15 @@ _BUILTINS = _table()
 def builtin_spellings() -> dict[str, tuple[str, bool]]:
     """Every spelling of a built-in kind: its canonical kind and whether it is namespaced."""
     return {spelling: (entry.kind, entry.namespaced) for spelling, entry in _BUILTINS.items()}
+
+
+def qualified_spellings(*, namespaced: bool) -> list[str]:
+    """Every spelling of the built-in kinds of that scope, alone and with each of its groups (``deploy.apps``)."""
+    out: list[str] = []
+    for spelling, entry in _BUILTINS.items():
+        if entry.namespaced == namespaced:
+            out += [spelling, *(f"{spelling}.{group}" for group in sorted(entry.groups) if group)]
+    return out
 
 
 def _shown(text: str) -> str:
