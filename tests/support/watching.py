@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,7 +99,6 @@ class MemoryApi:
     calls: list[Call] = field(default_factory=list)
     list_faults: list[KubeError] = field(default_factory=list)
     watch_faults: list[KubeError] = field(default_factory=list)
-    on_list: Callable[[], None] = lambda: None
     _streams: list[_Stream] = field(default_factory=list)
     _snapshots: dict[str, tuple[int, list[Json]]] = field(default_factory=dict)
 
@@ -114,6 +113,12 @@ class MemoryApi:
         old = self.objects[key]
         new = {**old, **fields, "metadata": {**old["metadata"], "resourceVersion": str(self.version)}}
         return self._store("MODIFIED", new)
+
+    def replace(self, key: ObjectKey) -> None:
+        """A deletion and a creation that reach the watch as one event (I-16)."""
+        self.version += 1
+        meta = {**self.objects[key]["metadata"], "uid": f"uid-{self.version}", "resourceVersion": str(self.version)}
+        self._store("MODIFIED", {**self.objects[key], "metadata": meta})
 
     def delete(self, key: ObjectKey) -> None:
         self.version += 1
@@ -146,6 +151,10 @@ class MemoryApi:
             stream.queue.put_nowait(error)
         self._streams = []
 
+    def mute(self) -> None:
+        """A load balancer drops every stream without telling anybody."""
+        self._streams = []
+
     def compact(self) -> None:
         """Forget the history: every older version is 410, every continue token too."""
         self.oldest = self.version
@@ -164,7 +173,6 @@ class MemoryApi:
 
     async def list_page(self, resource: Resource, namespace: str | None, **parameters: Any) -> MemoryPage:
         await self._called("list", parameters)
-        self.on_list()
         if self.list_faults:
             raise self.list_faults.pop(0)
         token = parameters.get("continue_token") or ""
