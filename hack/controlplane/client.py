@@ -63,9 +63,9 @@ class RestClient:
         return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
 
     def request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json") -> Any:
-        """One JSON call.
+        """One JSON call. Raises Refused from 400 on, OSError or http.client.HTTPException without an answer.
 
-        A kept connection that the server has closed meanwhile is opened anew, once, before anything is sent.
+        On a kept connection that turns out to be closed the call is made once more; a create may then be answered 409.
         """
         payload = json.dumps(body).encode() if body is not None else None
         status, _, answer = self.exchange(

@@ -124,6 +124,7 @@ class Kubelet:
     def _list_and_watch(self) -> None:
         try:
             page = self._client.get("/api/v1/pods")
+            self._forget_all_but({pod["metadata"]["uid"] for pod in page["items"]})
             for pod in page["items"]:
                 self._seen(pod)
             for event in self._client.watch("/api/v1/pods", resource_version=page["metadata"]["resourceVersion"]):
@@ -217,6 +218,11 @@ class Kubelet:
     def _forget(self, uid: str) -> None:
         with self._changed:
             self._pods.pop(uid, None)
+
+    def _forget_all_but(self, uids: set[str]) -> None:
+        """Pods that went away while nobody watched."""
+        with self._changed:
+            self._pods = {uid: played for uid, played in self._pods.items() if uid in uids}
 
     def _again(self, uid: str, problem: Exception) -> None:
         log.warning("cannot write a pod's status, again in %s s: %s", _RETRY_SECONDS, problem)

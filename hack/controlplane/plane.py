@@ -305,6 +305,19 @@ class Plane:
         """
         return registry.push_bundle(self.registry, ref_name, objects)
 
+    def audit(self, **matching: str) -> list[dict[str, Any]]:
+        """Requests on our kinds, Tekton's and leases that the API server has answered, oldest first.
+
+        ``matching`` filters by ``verb``, ``user``, ``resource``, ``subresource``, ``namespace``, ``name``.
+        """
+        found = []
+        for line in (self.work_dir / "logs" / "audit.log").read_text().splitlines():
+            event = json.loads(line)
+            facts = {**event.get("objectRef", {}), "verb": event["verb"], "user": event["user"]["username"]}
+            if all(facts.get(key, "") == value for key, value in matching.items()):
+                found.append(event)
+        return found
+
     # -- outages --------------------
 
     def stop_process(self, name: str, *, kill: bool = False) -> None:

@@ -133,3 +133,22 @@ def test_a_refusal_carries_the_servers_message(plane: Plane) -> None:
     with pytest.raises(Refused, match='namespaces "there-is-none" not found') as caught:
         plane.client.get("/api/v1/namespaces/there-is-none")
     assert caught.value.status == 404
+
+
+def test_a_paused_server_keeps_its_port_and_answers_nothing(plane: Plane) -> None:
+    """A hung server is not a dead one: connections open, no answer comes, and afterwards it is as before."""
+    plane.pause_process("registry")
+    try:
+        assert plane.processes.records["registry"].alive
+        assert not plane.healthy("registry")
+    finally:
+        plane.resume_process("registry")
+    assert plane.healthy("registry")
+
+
+def test_the_audit_log_counts_requests(plane: Plane, kubelet: Kubelet) -> None:
+    """Tests of write budgets and of "created once" ask the API server, not the client under test."""
+    name = start(plane, pipeline_run(plane.push_bundle("plane/audit", [pipeline()]), NAMESPACE))
+    asked = {"resource": "pipelineruns", "name": name, "verb": "create"}
+    eventually(lambda: [event["user"]["username"] for event in plane.audit(**asked)] == ["admin"])
+    assert plane.audit(**asked, user="nobody") == []
