@@ -72,10 +72,8 @@ class Layers:
         return root
 
     def unknown(self, name: str, origin: str, known: Iterable[str]) -> None:
-        # Compared in lower case: a wrong case is the usual mistake and has no letters in common with UPPER_SNAKE.
-        spelling = {candidate.lower(): candidate for candidate in known}
-        close = difflib.get_close_matches(name.lower(), spelling, n=1, cutoff=0.6)
-        hint = f"did you mean {spelling[close[0]]}?" if close else "remove it, or see the list of settings in the docs"
+        nearest = _nearest(name, known)
+        hint = f"did you mean {nearest}?" if nearest else "remove it, or see the list of settings in the docs"
         self.problems.append(f"{name} ({origin}): unknown key; {hint}")
 
     def is_section(self, path: KeyPath) -> bool:
@@ -119,6 +117,22 @@ class Layers:
                 self.put(by_name[name], value, origin)
             else:
                 self.unknown(name, origin, by_name)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """The key that was probably meant: by its whole spelling, or by its last part alone (``qps`` -> ``client.qps``)."""
+    # Compared in lower case: a wrong case is the usual mistake and has no letters in common with UPPER_SNAKE.
+    spellings = {candidate.lower(): candidate for candidate in known}
+    last = _last_part(name.lower())
+    namesakes = [candidate for lower, candidate in spellings.items() if _last_part(lower) == last]
+    if len(namesakes) == 1:
+        return namesakes[0]
+    close = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=0.6)
+    return spellings[close[0]] if close else None
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("__" if "__" in name else ".")[2]
 
 
 class _Loader(yaml.SafeLoader):

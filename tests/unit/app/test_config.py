@@ -137,9 +137,7 @@ def test_defaults_are_those_of_the_specification() -> None:
 def test_an_absent_file_at_the_default_path_is_a_warning() -> None:
     settings = load_settings(None, {}, {}, default_path=NOWHERE)
     assert settings.path is None
-    assert settings.warnings == (
-        "no config file at /nonexistent/config.yaml: using defaults, environment and flags",
-    )
+    assert settings.warnings == ("no config file at /nonexistent/config.yaml: using defaults, environment and flags",)
 
 
 def test_the_default_path_is_read_when_it_is_there(tmp_path: Path) -> None:
@@ -153,7 +151,7 @@ def test_the_default_path_is_read_when_it_is_there(tmp_path: Path) -> None:
     [
         ("client: {qps: 1\n", "line 2 column 1: not valid YAML: "),
         ("client: {qps: 1}\nclient: {burst: 9}\n", "line 2 column 1: not valid YAML: key 'client' is written twice"),
-        ("- a\n", "holds [\"a\"]; it must be a mapping of sections"),
+        ("- a\n", 'holds ["a"]; it must be a mapping of sections'),
         ("a: 1\n---\nb: 2\n", "line 2 column 1: not valid YAML: but found another document"),
         ("\x00", "not valid YAML: "),
     ],
@@ -174,6 +172,9 @@ def test_an_explicit_file_must_exist(tmp_path: Path) -> None:
     assert refusal(path=tmp_path) == [f"config file {tmp_path}: is a directory; name the YAML file in it"]
 
 
+ADDRESS = "not an address; write it as host:port or :port with a port of 0 to 65535, like :9090"
+IPV6 = "not an address; an IPv6 address goes into brackets, like [::1]:9090"
+TIMEOUT = "must be between 1m and 24h, as a WorkflowExecution's own timeout"
 DURATION = "not a duration; write a duration with its unit, like 90s, 5m or 1h30m"
 NAMESPACE = (
     "not a namespace name; write lower-case letters, digits and '-', starting and ending with a letter or digit, "
@@ -194,12 +195,12 @@ NAMESPACE = (
         ("execution.maxConsecutiveFailures", True, "true (FILE): must be a number"),
         ("execution.namespace", "My_NS", f'"My_NS" (FILE): {NAMESPACE}'),
         ("execution.namespace", None, "null (FILE): not text; put it into quotes"),
-        ("execution.defaultTimeout", "30s", '"30s" (FILE): must be between 1m and 24h, as a WorkflowExecution\'s own timeout'),
+        ("execution.defaultTimeout", "30s", f'"30s" (FILE): {TIMEOUT}'),
         ("controller.watchNamespaces", ["a", "b_"], None),
         ("controller.watchNamespaces", ["a", "a"], '["a", "a"] (FILE): names something twice; remove the repetition'),
-        ("controller.metricsAddress", "9090", '"9090" (FILE): not an address; write it as host:port or :port with a port of 0 to 65535, like :9090'),
-        ("controller.metricsAddress", ":99999", '":99999" (FILE): not an address; write it as host:port or :port with a port of 0 to 65535, like :9090'),
-        ("controller.metricsAddress", "::1:80", '"::1:80" (FILE): not an address; an IPv6 address goes into brackets, like [::1]:9090'),
+        ("controller.metricsAddress", "9090", f'"9090" (FILE): {ADDRESS}'),
+        ("controller.metricsAddress", ":99999", f'":99999" (FILE): {ADDRESS}'),
+        ("controller.metricsAddress", "::1:80", f'"::1:80" (FILE): {IPV6}'),
         ("controller.leaderElection", "maybe", '"maybe" (FILE): not a yes or no; write true or false'),
         ("controller.leaderElectionId", "Not A Name", None),
         ("controller.controllers", ["kubernetesexecution"], None),

@@ -90,6 +90,10 @@ def lease(namespace: str, holder: str, renewed: datetime) -> Json:
     }
 
 
+def held_by(holder: str, renewed: datetime) -> Json:
+    return lease("kubernaut-system", holder, renewed)
+
+
 @pytest.fixture
 def cluster() -> Cluster:
     return Cluster()
@@ -287,9 +291,9 @@ async def test_namespaces_and_accounts_that_are_missing_are_named(cluster: Clust
 @pytest.mark.parametrize(
     ("held", "verdict", "seen"),
     [
-        (lease("kubernaut-system", "pod-a", NOW - timedelta(seconds=3)), Verdict.OK, "is held by pod-a, renewed 3 s ago"),
-        (lease("kubernaut-system", "pod-a", NOW - timedelta(minutes=2)), Verdict.WARN, "is held by pod-a, last renewed 2m ago"),
-        (lease("kubernaut-system", "", NOW), Verdict.OK, "is free: no controller is running"),
+        (held_by("pod-a", NOW - timedelta(seconds=3)), Verdict.OK, "is held by pod-a, renewed 3 s ago"),
+        (held_by("pod-a", NOW - timedelta(minutes=2)), Verdict.WARN, "is held by pod-a, last renewed 2m ago"),
+        (held_by("", NOW), Verdict.OK, "is free: no controller is running"),
         ({"spec": {"holderIdentity": "pod-a"}}, Verdict.WARN, "is held by pod-a, never renewed"),
         (FORBIDDEN, Verdict.WARN, "may not be read"),
     ],
@@ -343,7 +347,9 @@ async def test_rights_are_asked_where_they_are_needed(cluster: Cluster) -> None:
 
 def test_no_right_is_wider_than_it_must_be() -> None:
     """SPEC: nothing for Secrets, no wildcard; cluster-wide only what has no namespace."""
-    assert not [right for right in RIGHTS if right.resource.plural == "secrets" or "*" in (right.verb, right.resource.plural)]
+    assert not [
+        right for right in RIGHTS if right.resource.plural == "secrets" or "*" in (right.verb, right.resource.plural)
+    ]
     assert {right.verb for right in RIGHTS if right.place is Place.CLUSTER} == {"get"}
     assert len(set(RIGHTS)) == len(RIGHTS)
 

@@ -97,7 +97,9 @@ async def test_metrics_are_served_as_prometheus_expects(client: TestClient) -> N
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/metrics", 405), ("GET", "/", 404), ("HEAD", "/readyz", 200)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("POST", "/metrics", 405), ("GET", "/", 404), ("HEAD", "/readyz", 200)]
+)
 async def test_nothing_else_is_served(client: TestClient, method: str, path: str, status: int) -> None:  # fmt: skip
     assert (await client.request(method, path)).status == status
 

@@ -49,7 +49,10 @@ def test_the_names_and_labels_of_t8_are_exact(metrics: Metrics) -> None:
     assert now['workflowexecution_skip_total{reason="ExhaustedRetries"}'] == 1
     assert now['workflowexecution_backoff_skip_total{reason="ExhaustedRetries"}'] == 1
     assert 'workflowexecution_backoff_skip_total{reason="ResourceBusy"}' not in now
-    states = {state: now[f'workflowexecution_targets{{state="{state}"}}'] for state in ("held", "blocked", "backoff", "exhausted")}
+    states = {
+        state: now[f'workflowexecution_targets{{state="{state}"}}']
+        for state in ("held", "blocked", "backoff", "exhausted")
+    }
     assert states == {"held": 1, "blocked": 2, "backoff": 3, "exhausted": 4}  # fmt: skip
 
 
