@@ -16,8 +16,10 @@ import msgspec
 import pytest
 
 from tests.support.certs import Pair, issue, make_ca
-from tests.support.rawserver import RawServer, ok, require_token, stream
+from tests.support.rawserver import Exchange, RawServer, ok, require_token, stream
 from wfe_controller.kube import errors
+from wfe_controller.kube.client import credentials
+from wfe_controller.kube.client.credentials import Identity
 from wfe_controller.kube.client.transport import ConnectionSettings, Transport
 from wfe_controller.kube.clock import RealClock
 
@@ -222,6 +224,52 @@ async def test_plugin_that_fails_at_the_start_is_one_clear_line(server: RawServe
     with pytest.raises(errors.KubeConfigError, match="please log in first") as raised:
         await Transport.connect(ConnectionSettings(server.kubeconfig(tmp_path / "kc", user=user)), clock=RealClock())
     assert "\n" not in str(raised.value)
+
+
+async def test_plugin_that_hangs_delays_a_request_but_does_not_stop_it(
+    server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W7, W10: the old token is good for minutes yet; a lease renewal must not wait for somebody's login program."""
+    monkeypatch.setattr(credentials, "PATIENCE", 0.1)
+    os.mkfifo(tmp_path / "fifo")
+    pipe = os.open(tmp_path / "fifo", os.O_RDWR)
+    user = plugin(tmp_path, "2020-01-01T00:00:00Z", then=f"runs == 2 and open({str(tmp_path / 'fifo')!r}).readline()")
+    refused: set[str] = set()
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.json({}, 401 if exchange.request.token in refused else 200)
+
+    server.on("GET", PATH, handler)
+    clock = Shifted()
+    async with connected(server.kubeconfig(tmp_path / "kc", user=user), clock) as transport:
+        clock.offset = 61
+        assert await status(transport) == 200
+        assert await status(transport) == 200
+        refused.add("token-1")
+        with pytest.raises(errors.RequestTimeout, match=r"within 0\.3 s"):
+            await transport.request("GET", PATH, timeout=0.3)
+        os.write(pipe, b"go on\n")
+        assert await status(transport) == 200
+    os.close(pipe)
+    assert [r.token for r in server.requests] == ["token-1"] * 4 + ["token-2"]
+    assert (tmp_path / "runs").read_text() == "2"
+
+
+async def test_closing_ends_a_reload_that_still_runs(server: RawServer) -> None:
+    started = asyncio.Event()
+
+    async def load(from_scratch: bool) -> Identity:
+        if started.is_set():
+            await asyncio.Event().wait()
+        started.set()
+        return Identity(server.url, "Bearer t")
+
+    held = credentials.Credentials(load, Shifted())
+    await held.load()
+    await held.refused("Bearer t", within=0)
+    before = asyncio.all_tasks()
+    await held.close()
+    assert len(asyncio.all_tasks()) == len(before) - 1
 
 
 # -- certificates

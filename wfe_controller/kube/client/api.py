@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Protocol
 
+import structlog
+
 from wfe_controller.kube.client.answers import (
     ListPage,
     decode_items,
@@ -33,6 +35,8 @@ from wfe_controller.kube.clock import Clock, jitter
 from wfe_controller.kube.errors import ApiError, ConnectionFailed, Gone, NotLeading, RequestTimeout
 from wfe_controller.kube.instruments import ClientInstruments, NoInstruments
 from wfe_controller.kube.objects import Json, ObjectKey, Resource, key_of, name_of, namespace_of, resource_version_of
+
+_log = structlog.get_logger("wfe.kube.client")
 
 __all__ = ["Api", "ListPage", "WriteGate"]
 
@@ -285,7 +289,7 @@ class Api:
         return decode_object(response)
 
     async def text(self, path: str, *, params: Mapping[str, str] | None = None, timeout: float) -> str:
-        """A body that is no JSON (a pod's log), decoded as UTF-8 with replacement. RequestTimeout after ``timeout`` s."""
+        """A body that is no JSON (a pod's log) as UTF-8, odd bytes replaced. RequestTimeout after ``timeout`` s."""
         try:
             async with asyncio.timeout(timeout):
                 response = await self._call("get", "raw", "GET", path, params=params, lane=Lane.READ)
@@ -356,7 +360,9 @@ class Api:
             if asked_to_wait:
                 if attempt >= TRIES or wait > RETRY_AFTER_MAX:
                     raise error_
-                await self._clock.sleep(jitter(wait, RETRY_AFTER_JITTER, self._rng))
+                wait = jitter(wait, RETRY_AFTER_JITTER, self._rng)
+                _log.info("the server asked to wait", verb=verb, resource=resource, seconds=round(wait, 3))
+                await self._clock.sleep(wait)
             elif error_.status >= 500 and second_chance:
                 second_chance = False
                 await self._clock.sleep(jitter(READ_RETRY_DELAY, 1.0, self._rng))

@@ -21,6 +21,8 @@ from wfe_controller.kube.clock import Clock
 
 REFRESH_SECONDS = 60.0
 """Longest age of what was read from disk; the kubelet rotates a token minutes before the old one ends."""
+PATIENCE = 1.0
+"""Seconds a request waits for the minute's re-read before it goes on with what there is. Files take milliseconds."""
 FORCED_SPACING = 1.0
 """Least seconds between two reloads caused by 401: a permanently refused exec plugin must not run per request."""
 
@@ -74,12 +76,14 @@ class Credentials:
     """The present identity and SSL context.
 
     ``tls_generation`` grows each time the context was rebuilt; the transport then opens new connections.
+    At most one reload runs; everybody who needs it waits for the same one, none longer than it may. A credential
+    plugin that hangs so costs a moment per request, not the lease.
     """
 
     def __init__(self, loader: Loader, clock: Clock) -> None:
         self._loader = loader
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._reloading: asyncio.Task[None] | None = None
         self._checked_at = 0.0
         self._forced_at: float | None = None
         self._digest = ""
@@ -95,31 +99,40 @@ class Credentials:
         self._checked_at = self._clock.monotonic()
 
     async def fresh(self) -> Identity:
-        """The identity, re-read when it is older than a minute. A failed re-read keeps the old one."""
+        """The identity, re-read when it is older than a minute. A failed or slow re-read keeps the old one."""
         if self._clock.monotonic() - self._checked_at >= REFRESH_SECONDS:
-            async with self._lock:
-                if self._clock.monotonic() - self._checked_at >= REFRESH_SECONDS:
-                    await self._reload(from_scratch=False)
+            await self._reload(from_scratch=False, within=PATIENCE)
         return self.identity
 
-    async def refused(self, authorization: str) -> None:
+    async def refused(self, authorization: str, within: float) -> None:
         """The server answered 401 to that header: re-read at once, unless another request already did."""
-        async with self._lock:
-            if self.identity.authorization != authorization:
-                return
-            now = self._clock.monotonic()
-            if self._forced_at is None or now - self._forced_at >= FORCED_SPACING:
-                self._forced_at = now
-                await self._reload(from_scratch=True)
+        if self.identity.authorization != authorization:
+            return
+        now = self._clock.monotonic()
+        if self._busy() or self._forced_at is None or now - self._forced_at >= FORCED_SPACING:
+            self._forced_at = now
+            await self._reload(from_scratch=True, within=within)
 
-    async def distrusted(self) -> bool:
-        """A TLS handshake failed: look at the files at once. True when there is a new context to try."""
-        async with self._lock:
-            before = self.tls_generation
-            await self._reload(from_scratch=False)
-            return self.tls_generation != before
+    async def distrusted(self, generation: int, within: float) -> bool:
+        """A handshake with the context of that generation failed: look at the files. True when there is a newer one."""
+        if self.tls_generation == generation:
+            await self._reload(from_scratch=False, within=within)
+        return self.tls_generation != generation
 
-    async def _reload(self, *, from_scratch: bool) -> None:
+    async def close(self) -> None:
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.wait({self._reloading})
+
+    def _busy(self) -> bool:
+        return self._reloading is not None and not self._reloading.done()
+
+    async def _reload(self, *, from_scratch: bool, within: float) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.get_running_loop().create_task(self._read_again(from_scratch))
+        await asyncio.wait({self._reloading}, timeout=within)
+
+    async def _read_again(self, from_scratch: bool) -> None:
         self._checked_at = self._clock.monotonic()
         try:
             identity = await self._loader(from_scratch)
@@ -128,7 +141,7 @@ class Credentials:
             _log.warning("credentials not reloaded, keeping the present ones", error=str(error))
             return
         if identity.authorization != self.identity.authorization:
-            _log.info("credentials reloaded")
+            _log.info("credentials reloaded", source=identity.source)
         self.identity = identity
 
     def _rebuild_tls(self, identity: Identity) -> None:

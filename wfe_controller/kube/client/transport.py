@@ -86,6 +86,7 @@ class _Pool:
         # aiohttp re-sends PUT and DELETE by itself when a kept connection breaks. It is only an attribute, and must
         # be off: a write whose outcome is unknown is for the caller to look at, and the gate must see every sending.
         self.session._retry_connection = False
+        self.generation = credentials.tls_generation
         self.users = 0
         self.retired = False
 
@@ -98,6 +99,22 @@ class _Pool:
         self.users -= 1
         if self.retired and self.users == 0:
             await self.session.close()
+
+
+class _Deadline:
+    """The end of a request, over all its tries; read on the loop's clock, as the timers of the HTTP library are."""
+
+    def __init__(self, timeout: float, where: str) -> None:
+        self._timeout = timeout
+        self._where = where
+        self._end = asyncio.get_running_loop().time() + timeout
+
+    def left(self) -> float:
+        """Seconds left, above 0. Raises RequestTimeout when there are none."""
+        left = self._end - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise RequestTimeout(f"{self._where}: no answer within {self._timeout:.3g} s")
+        return left
 
 
 class LineStream:
@@ -154,7 +171,6 @@ class Transport:
     def __init__(self, credentials: Credentials, *, namespace: str | None, user_agent: str) -> None:
         self._credentials = credentials
         self._user_agent = user_agent
-        self._generation = credentials.tls_generation
         self._closed = False
         self._requests = _Pool(credentials, user_agent, REQUEST_CONNECTIONS)
         self._watches = _Pool(credentials, user_agent, WATCH_CONNECTIONS)
@@ -188,7 +204,7 @@ class Transport:
         timeout: float = 10,
         gate: Callable[[], float] | None = None,
     ) -> Response:
-        """Send one request and read the whole answer, whatever its status, within ``timeout`` seconds.
+        """Send one request and read the whole answer, whatever its status, within ``timeout`` seconds in all.
 
         ``gate`` is called right before each sending, nothing awaited in between; it raises, or returns the seconds
         within which the request must have ended. A 401 and a TLS failure cured by re-reading the files are retried
@@ -196,6 +212,7 @@ class Transport:
         """
         where = f"{method} {path}"
         url = self._url(path, params)
+        deadline = _Deadline(timeout, where)
         unauthorized = distrusted = False
         while True:
             identity = await self._prepare()
@@ -203,9 +220,11 @@ class Transport:
             pool = self._requests
             pool.users += 1
             try:
-                limit = timeout if gate is None else min(timeout, gate())
-                if limit <= 0:  # to aiohttp 0 means for ever
-                    raise NotLeading(f"{where}: no time left to write")
+                limit = deadline.left()
+                if gate is not None:
+                    limit = min(limit, gate())
+                    if limit <= 0:  # to aiohttp 0 means for ever
+                        raise NotLeading(f"{where}: no time left to write")
                 async with pool.session.request(
                     method,
                     url,
@@ -218,7 +237,7 @@ class Transport:
             except TimeoutError as error:
                 raise RequestTimeout(f"{where}: no answer within {limit:.3g} s") from error
             except aiohttp.ClientSSLError as error:
-                if distrusted or not await self._credentials.distrusted():
+                if distrusted or not await self._credentials.distrusted(pool.generation, deadline.left()):
                     raise ConnectionFailed(f"{where}: {_describe(error)}") from error
                 distrusted = True
                 continue
@@ -228,7 +247,7 @@ class Transport:
                 await pool.leave()
             if answer.status == 401 and not unauthorized:
                 unauthorized = True
-                await self._credentials.refused(identity.authorization)
+                await self._credentials.refused(identity.authorization, deadline.left())
                 continue
             return answer
 
@@ -250,6 +269,7 @@ class Transport:
         """
         where = f"GET {path}"
         url = self._url(path, params)
+        deadline = _Deadline(connect_timeout, where)
         unauthorized = distrusted = False
         while True:
             identity = await self._prepare()
@@ -257,7 +277,7 @@ class Transport:
             pool.users += 1
             try:
                 try:
-                    async with asyncio.timeout(connect_timeout):
+                    async with asyncio.timeout(deadline.left()):
                         response = await pool.session.get(
                             url,
                             headers=self._headers(identity, accept, None),
@@ -268,7 +288,7 @@ class Transport:
                 except TimeoutError as error:
                     raise RequestTimeout(f"{where}: no answer within {connect_timeout:g} s") from error
                 except aiohttp.ClientSSLError as error:
-                    if distrusted or not await self._credentials.distrusted():
+                    if distrusted or not await self._credentials.distrusted(pool.generation, deadline.left()):
                         raise ConnectionFailed(f"{where}: {_describe(error)}") from error
                     distrusted = True
                     continue
@@ -277,7 +297,7 @@ class Transport:
                 try:
                     if response.status == 401 and not unauthorized:
                         unauthorized = True
-                        await self._credentials.refused(identity.authorization)
+                        await self._credentials.refused(identity.authorization, deadline.left())
                         continue
                     yield LineStream(response, body, idle_timeout, max_line, where)
                     return
@@ -289,6 +309,7 @@ class Transport:
     async def close(self) -> None:
         """Close every connection; requests in flight fail."""
         self._closed = True
+        await self._credentials.close()
         for pool in (self._requests, self._watches, *self._retired):
             await pool.session.close()
 
@@ -297,8 +318,7 @@ class Transport:
         identity = await self._credentials.fresh()
         if self._closed:
             raise ConnectionFailed("the transport is closed")
-        if self._credentials.tls_generation != self._generation:
-            self._generation = self._credentials.tls_generation
+        if self._credentials.tls_generation != self._requests.generation:
             old = (self._requests, self._watches)
             self._requests = _Pool(self._credentials, self._user_agent, REQUEST_CONNECTIONS)
             self._watches = _Pool(self._credentials, self._user_agent, WATCH_CONNECTIONS)

@@ -463,3 +463,14 @@ async def test_server_date(header: str) -> None:
     date = await api.server_date()
     assert script.sent[0].path == "/version"
     assert (date.isoformat() if date else "") == ("1994-11-06T08:49:37+00:00" if "GMT" in header else "")
+
+
+async def test_text_is_decoded_whatever_its_bytes_and_bounded_over_all_tries() -> None:
+    """A pod's log; the caller's limit also covers the wait that a 429 asks for."""
+    api, script, _ = make(answer(b"log \xff line"), refusal(429, Retry_After="9"))
+    assert await api.text("/api/v1/namespaces/ns/pods/a/log", params={"tailLines": "5"}, timeout=2) == "log \ufffd line"
+    assert script.sent[0].params == {"tailLines": "5"}
+    before = CLOCK.monotonic()
+    with pytest.raises(errors.RequestTimeout, match="within 2 s"):
+        await api.text("/api/v1/namespaces/ns/pods/a/log", timeout=2)
+    assert CLOCK.monotonic() - before == pytest.approx(2)
