@@ -16,7 +16,7 @@ MIN_COVERAGE := 90
 INPUTS := requirements-dev.lock pyproject.toml
 READY ?= $(VENV)/.installed-$(shell cat $(INPUTS) | cksum | cut -d' ' -f1)
 
-export WFE_REQUIRE_TIERS := $(REQUIRE_TIERS)
+export REQUIRE_TIERS
 COVERAGE := --cov --cov-report=term:skip-covered --cov-report=html:.work/coverage
 ifeq ($(REQUIRE_TIERS),1)
 COVERAGE += --cov-fail-under=$(MIN_COVERAGE)
@@ -39,7 +39,7 @@ $(READY): $(INPUTS)
 
 # One pytest for all tiers: one count and one closing line, which is what CI reads, and coverage of all tiers together.
 test: lint servers ## lint and every tier, with coverage; REQUIRE_TIERS=1: all must run
-	WFE_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q $(COVERAGE)
+	TEST_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q $(COVERAGE)
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -53,10 +53,10 @@ format: $(READY) ## let ruff format and fix
 
 integration: servers
 $(TIERS): $(READY) ## one tier
-	WFE_TIERS="$@" $(BIN)/python -m pytest tests/$@ -q
+	TEST_TIERS="$@" $(BIN)/python -m pytest tests/$@ -q
 
 coverage: $(READY) servers ## every tier, and fail under the threshold
-	WFE_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q --cov --cov-report=term-missing:skip-covered \
+	TEST_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q --cov --cov-report=term-missing:skip-covered \
 	  --cov-report=html:.work/coverage --cov-fail-under=$(MIN_COVERAGE)
 
 servers: $(READY) ## build etcd, kube-apiserver, Tekton ... once, into the cache (or take KUBEBUILDER_ASSETS)

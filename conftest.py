@@ -1,7 +1,7 @@
 """Which tiers of tests ran, and what to install for those that did not.
 
-``make test`` names the tiers it wants in WFE_TIERS. A wanted tier of which not one test ran is told at the end with its
-reason; with WFE_REQUIRE_TIERS=1 (as CI sets) it fails the run, so that a green run never means "nobody looked".
+``make test`` names the tiers it wants in TEST_TIERS. A wanted tier of which not one test ran is told at the end with its
+reason; with REQUIRE_TIERS=1 (as CI sets) it fails the run, so that a green run never means "nobody looked".
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Tiers:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.missing() and os.environ.get("WFE_REQUIRE_TIERS") == "1" and session.exitstatus == pytest.ExitCode.OK:
+        if self.missing() and os.environ.get("REQUIRE_TIERS") == "1" and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     # Outermost, so that it stands right above the closing line.
@@ -55,7 +55,7 @@ class Tiers:
                 continue
             otherwise = "none was chosen" if _has_tests(tier) else "it has no tests"
             reasons = self._skipped.get(tier) or Counter([otherwise])
-            required = " (required here: this fails the run)" if os.environ.get("WFE_REQUIRE_TIERS") == "1" else ""
+            required = " (required here: this fails the run)" if os.environ.get("REQUIRE_TIERS") == "1" else ""
             terminalreporter.write_line(f"{tier}: DID NOT RUN{required}: {reasons.most_common(1)[0][0]}")
 
 
@@ -64,4 +64,4 @@ def _has_tests(tier: str) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Tiers(os.environ.get("WFE_TIERS", "").split()), "tiers")
+    config.pluginmanager.register(Tiers(os.environ.get("TEST_TIERS", "").split()), "tiers")

@@ -73,7 +73,8 @@ def _down(options: argparse.Namespace) -> int:
 def _env(options: argparse.Namespace) -> int:
     plane = Plane.open(options.work_dir, options.name)
     print(f"export KUBECONFIG={plane.kubeconfig}")
-    print(f"export WFE_REGISTRY={plane.registry}")
+    # Not WFE_...: the controller refuses an environment variable of that prefix that is none of its settings.
+    print(f"export PLANE_REGISTRY={plane.registry}")
     print(f'export PATH="{plane.kubectl_path.parent}:$PATH"')
     return 0
 

@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def plane() -> Iterator[Plane]:
     """A real control plane with Tekton, and our CRDs where they have been generated.
 
-    Without one the tier is skipped with the remedy, or fails where WFE_REQUIRE_TIERS=1 (CI).
+    Without one the tier is skipped with the remedy, or fails where REQUIRE_TIERS=1 (CI).
     """
     sweep()
     name = f"pytest-{os.getpid()}"
@@ -43,7 +43,7 @@ def plane() -> Iterator[Plane]:
     try:
         plane = Plane.start(planes_root() / name, manifests=manifests, owner_pid=os.getpid())
     except BinariesMissing as missing:
-        if os.environ.get("WFE_REQUIRE_TIERS") == "1":
+        if os.environ.get("REQUIRE_TIERS") == "1":
             pytest.fail(f"the integration tier is required here: {missing}")
         pytest.skip(f"no control plane: {missing}")
     try:
@@ -51,7 +51,7 @@ def plane() -> Iterator[Plane]:
         plane.ensure_namespace("kubernaut-workflows")
         yield plane
     finally:
-        plane.stop(keep=os.environ.get("WFE_KEEP_PLANE") == "1")
+        plane.stop(keep=os.environ.get("KEEP_PLANE") == "1")
 
 
 @pytest.fixture(scope="session")

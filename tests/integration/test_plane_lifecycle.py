@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -44,11 +43,11 @@ def test_up_twice_env_status_down(plane: Plane, tmp_path: Path) -> None:
         second = Plane.open(tmp_path / "second")
         assert second.server != plane.server
         exports = dict(item.removeprefix("export ").split("=", 1) for item in command("env", *here).stdout.splitlines())
-        assert exports["WFE_REGISTRY"] == second.registry
+        assert exports["PLANE_REGISTRY"] == second.registry
         script = f"export PATH={exports['PATH']}; kubectl get namespaces -o name"
         listed = subprocess.run(
             ["sh", "-c", script],
-            env={"KUBECONFIG": shlex.split(exports["KUBECONFIG"])[0], "PATH": os.environ["PATH"]},
+            env={"KUBECONFIG": exports["KUBECONFIG"], "PATH": os.environ["PATH"], "HOME": str(tmp_path)},
             capture_output=True,
             text=True,
             check=False,
