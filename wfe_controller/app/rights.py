@@ -7,10 +7,10 @@ for each row with a SelfSubjectAccessReview, which everybody may ask (P:W9, P:X3
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from wfe_controller.api.names import PIPELINERUNS, TARGETLOCKS, TASKRUNS, WORKFLOWEXECUTIONS
+from wfe_controller.api.names import LEASE_NAME, PIPELINERUNS, TARGETLOCKS, TASKRUNS, WORKFLOWEXECUTIONS
 from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.objects import (
     ACCESS_REVIEWS,
@@ -48,6 +48,7 @@ class Right:
     subresource: str = ""
     required: bool = True
     engine: str = ""  # only needed while this engine is enabled
+    names: tuple[str, ...] = ()  # of the objects; empty = any name
 
     def __str__(self) -> str:
         name = self.resource.group_resource
@@ -66,9 +67,10 @@ def _rights(
     subresource: str = "",
     required: bool = True,
     engine: str = "",
+    names: tuple[str, ...] = (),
 ) -> Iterator[Right]:
     for verb in verbs.split():
-        yield Right(place, resource, verb, why, subresource, required, engine)
+        yield Right(place, resource, verb, why, subresource, required, engine, names)
 
 
 RIGHTS: tuple[Right, ...] = (
@@ -78,14 +80,23 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(Place.WATCHED, EVENTS, "create patch", "tell what happened", required=False),
     *_rights(Place.HOME, TARGETLOCKS, "get list watch create patch delete", "lock targets and remember their history"),
     *_rights(Place.HOME, TARGETLOCKS, "update", "take, settle and clear a lock", subresource="status"),
-    *_rights(Place.HOME, LEASES, "get create update", "elect one leader"),
+    # A create cannot be limited to a name: the API server does not know it yet.
+    *_rights(Place.HOME, LEASES, "create", "elect one leader"),
+    *_rights(Place.HOME, LEASES, "get update", "elect one leader", names=(LEASE_NAME,)),
     *_rights(Place.HOME, EVENTS, "create patch", "tell what happened to a lock", required=False),
     *_rights(Place.EXECUTION, PIPELINERUNS, "get list watch create patch delete", "run a workflow", engine="tekton"),
     *_rights(Place.EXECUTION, TASKRUNS, "get list watch", "follow a run and judge its end", engine="tekton"),
     *_rights(Place.EXECUTION, PODS, "get list watch", "see that a run has really ended"),
     *_rights(Place.EXECUTION, PODS, "get", "keep the last lines of a failing step", subresource="log", required=False),
     *_rights(Place.EXECUTION, SERVICE_ACCOUNTS, "get", "refuse a run whose account does not exist"),
-    *_rights(Place.CLUSTER, CRDS, "get", "compare the installed schema with the built-in one", required=False),
+    *_rights(
+        Place.CLUSTER,
+        CRDS,
+        "get",
+        "compare the installed schema with the built-in one",
+        required=False,
+        names=tuple(kind.group_resource for kind in (WORKFLOWEXECUTIONS, TARGETLOCKS, PIPELINERUNS, TASKRUNS)),
+    ),
     *_rights(Place.CLUSTER, NAMESPACES, "get", "tell a missing namespace from a missing right", required=False),
 )
 
@@ -98,6 +109,7 @@ class Scope:
     execution: str
     watched: tuple[str, ...] = ()
     engines: tuple[str, ...] = ("tekton", "steps")
+    lease: str = LEASE_NAME
 
     def namespaces(self, place: Place) -> tuple[str, ...]:
         match place:
@@ -114,6 +126,8 @@ class Scope:
         """Every (right, namespace) to ask for; namespace "" = all, or cluster-wide."""
         for right in rights:
             if not right.engine or right.engine in self.engines:
+                if right.resource is LEASES and right.names:
+                    right = replace(right, names=(self.lease,))
                 for namespace in self.namespaces(right.place):
                     yield right, namespace
 
@@ -144,6 +158,7 @@ def review(right: Right, namespace: str) -> Json:
         "resource": right.resource.plural,
         "subresource": right.subresource,
         "namespace": namespace,
+        "name": right.names[0] if right.names else "",
     }
     return {
         "apiVersion": ACCESS_REVIEWS.api_version,

@@ -62,14 +62,14 @@ def run(
             "logging.level": ("--verbose", "debug" if verbose else None),
         },
     )
-    configure_logging(loaded.logging.level, loaded.logging.format)
+    logs = configure_logging(loaded.logging.level, loaded.logging.format)
     from wfe_controller.app.main import run_controller  # last: nothing heavy is loaded to refuse a wrong flag
 
     for warning in loaded.warnings:
         _log.warning(warning)
     _log.info("starting", version=__version__, config_hash=loaded.hash, config=loaded.describe())
     try:
-        return asyncio.run(run_controller(loaded, connection(kubeconfig, context)))
+        return asyncio.run(run_controller(loaded, connection(kubeconfig, context), logs))
     except (ExitError, KubeError):
         raise  # expected: one line and the exit code, from cli/main
     except Exception:  # noqa: BLE001 - the end of the process: whatever it is, it leaves as one log line

@@ -1,0 +1,194 @@
+"""Following a run that is named in status, to its end (SPEC 2.3, 2.4 step 5, 3).
+
+The run is the one with the UID in status and no other: a run of the same name with another UID is not mine (TH3).
+It ends for us only when it is done AND a live LIST shows no pod of its WorkflowExecution that still runs.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from wfe_controller.api.reasons import ConditionReason, ConditionType, EventReason, WaitReason
+from wfe_controller.failure.tekton import RunObservation, observe
+from wfe_controller.kube.client.throttle import Lane
+from wfe_controller.kube.control.outcomes import RequeueAfter
+from wfe_controller.kube.objects import Json, items, spec, status, text, uid_of
+from wfe_controller.locking.record import LockRecord
+from wfe_controller.workflows.draft import Draft
+from wfe_controller.workflows.engines.tekton import cancel, launch, verdict
+from wfe_controller.workflows.plan import Acquire, Act, AddFinalizer, Commit, Input, Note, Read, StartRun, Step, Stop
+from wfe_controller.workflows.snapshot import Snapshot, Unread
+
+DRAIN_POLL = 2.0
+
+
+def follow(snapshot: Snapshot) -> Step:
+    """The next step of an object in phase Running."""
+    run = own_run(snapshot)
+    if isinstance(run, Unread):
+        return Read(Input.OWN_RUN)
+    seen = observe(run, list(snapshot.cached_task_runs), list(snapshot.cached_pods))
+    found = cancel.cancellation(snapshot, run, seen)
+    if found is None and run is not None and launch.is_pending(run):
+        return _start(snapshot, run)
+    if run is None or seen.done or (found is not None and _never_started(run)):
+        return _end(snapshot, run, found)
+    if found is not None:
+        if snapshot.now >= cancel.give_up_at(snapshot, found):
+            return _give_up(snapshot, run, found)
+        return cancel.pursue(snapshot, found, run, done=False)
+    return _progress(snapshot, run, seen)
+
+
+def own_run(snapshot: Snapshot) -> Json | Unread | None:
+    """The run with the UID in status: from the cache, else live; None = the server does not have it any more."""
+    live = snapshot.inputs.own_run
+    if not isinstance(live, Unread):
+        return live if live is not None and uid_of(live) == snapshot.run_uid else None
+    cached = snapshot.cached_run
+    return cached if cached is not None and uid_of(cached) == snapshot.run_uid else live
+
+
+def _never_started(run: Json) -> bool:
+    """Cancelled while pending and never looked at by Tekton: no controller will start it any more."""
+    cancelled = text(spec(run).get("status")) == "Cancelled"
+    return cancelled and not status(run).get("startTime") and not items(status(run).get("childReferences"))
+
+
+def _start(snapshot: Snapshot, run: Json) -> Step:
+    """Take the run out of pending, holding the lock, which is read live first (SPEC 1.3)."""
+    if isinstance(snapshot.inputs.lock, Unread):
+        return Read(Input.LOCK)
+    lock = snapshot.inputs.lock
+    if snapshot.holds is not True:
+        if lock is None or (isinstance(lock, LockRecord) and lock.holder is None):
+            return Act(Acquire(lock))
+        if isinstance(lock, LockRecord):
+            holder = lock.holder
+            who = f"{holder.namespace}/{holder.name}" if holder is not None else "nobody"
+            lost = cancel.Cancellation(
+                cancel.Cause.LOCK_LOST,
+                snapshot.now,
+                f"the target is held by {who}; the run is not started",
+                recorded=False,
+            )
+            return cancel.pursue(snapshot, lost, run, done=False)
+        return Stop(RequeueAfter(30.0))
+    if not snapshot.has_finalizer and not snapshot.deleting:
+        return Act(AddFinalizer())
+    if snapshot.paused:
+        draft = Draft(snapshot)
+        message = "paused before the start of the run; remove the kubernaut.ai/pause annotation to go on"
+        draft.say(WaitReason.PAUSED, message)
+        draft.paused(True, message)
+        return _commit_or_stop(snapshot, draft, snapshot.settings.poll_interval)
+    return Act(StartRun(run))
+
+
+def _end(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation | None) -> Step:
+    """Done, gone, or never started: wait for its pods, then the verdict."""
+    if run is None and snapshot.cached_run is not None and isinstance(snapshot.inputs.own_run, Unread):
+        return Read(Input.OWN_RUN)
+    if isinstance(snapshot.inputs.pods, Unread):
+        return Read(Input.PODS)
+    survivors = verdict.survivors(snapshot.inputs.pods)
+    if survivors:
+        seen = observe(run, list(snapshot.cached_task_runs), list(snapshot.inputs.pods))
+        found = found or cancel.cancellation(snapshot, run, seen)
+        if found is not None:
+            if found.recorded and snapshot.now >= cancel.give_up_at(snapshot, found):
+                return _give_up(snapshot, run, found)
+            return cancel.pursue(snapshot, found, run, done=True)
+        draft = Draft(snapshot)
+        message = f"the pipeline has ended; waiting for its pods: {', '.join(survivors[:5])}"
+        draft.say(WaitReason.WAITING_FOR_RELEASE, message)
+        verdict.summarise(draft, seen)
+        return _commit_or_stop(snapshot, draft, DRAIN_POLL)
+    return _ending_inputs(snapshot) or verdict.verdict(snapshot, run, found)
+
+
+def _give_up(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation) -> Step:
+    if isinstance(snapshot.inputs.pods, Unread):
+        return Read(Input.PODS)
+    return _ending_inputs(snapshot) or verdict.incomplete(snapshot, run, found)
+
+
+def _ending_inputs(snapshot: Snapshot) -> Step | None:
+    """Live TaskRuns and lock before the verdict, which itself asks for evidence when there is a failure."""
+    if isinstance(snapshot.inputs.task_runs, Unread):
+        return Read(Input.TASK_RUNS)
+    if isinstance(snapshot.inputs.lock, Unread) and snapshot.canonical is not None:
+        return Read(Input.LOCK)
+    return None
+
+
+def _progress(snapshot: Snapshot, run: Json, seen: RunObservation) -> Step:
+    draft = Draft(snapshot)
+    notes: list[Note] = []
+    verdict.summarise(draft, seen)
+    draft.paused(snapshot.paused, "the run has started and goes on; pausing stops only what has not started")
+    if seen.step_started or seen.completed_tasks:
+        draft.condition(
+            ConditionType.TEKTON_PIPELINE_RUNNING, True, ConditionReason.PIPELINE_STARTED, "the first step has started"
+        )
+    if seen.waiting:
+        first = seen.waiting[0]
+        message = f"{first.pod or first.task}: {first.reason}: {first.message}".rstrip(": ")
+        draft.say(first.reason, message)
+        draft.unready(first.reason, message)
+        if text(snapshot.status.get("reason")) != first.reason:
+            notes.append(Note("Warning", EventReason.POD_WAITING, f"{first.reason}: {first.message}".rstrip(": ")))
+    elif snapshot.paused and not seen.start_time:
+        draft.say(WaitReason.PAUSED, "paused")
+    else:
+        draft.say(None, None)
+        draft.unready("Running", "the pipeline is running")
+    step = _reassert(snapshot, draft, notes)
+    if step is not None:
+        return step
+    if not snapshot.committed and draft.status != snapshot.status:
+        return Commit(draft.status, Lane.PROGRESS, tuple(notes))
+    return Stop(RequeueAfter(_next_look(snapshot, run, seen)))
+
+
+def _reassert(snapshot: Snapshot, draft: Draft, notes: list[Note]) -> Step | None:
+    """A hold that the cache does not show any more: look live, take it back, or say who has it (SPEC 1.3)."""
+    if not snapshot.lock_conflict_with:
+        draft.drop_condition(ConditionType.LOCK_CONFLICT)
+        return None
+    if isinstance(snapshot.inputs.lock, Unread):
+        return Read(Input.LOCK)
+    lock = snapshot.inputs.lock
+    if snapshot.holds is True:
+        draft.drop_condition(ConditionType.LOCK_CONFLICT)
+    elif lock is None or (isinstance(lock, LockRecord) and lock.holder is None):
+        return Act(
+            Acquire(lock), (Note("Warning", EventReason.LOCK_CONFLICT, "the hold was lost and is asserted again"),)
+        )
+    else:
+        holder = lock.holder if isinstance(lock, LockRecord) else None
+        who = f"{holder.namespace}/{holder.name} (uid {holder.uid})" if holder is not None else f"unreadable: {lock}"
+        message = f"this run is live, but its target is held by {who}; nothing new is launched"
+        draft.condition(ConditionType.LOCK_CONFLICT, True, ConditionReason.HELD_BY_ANOTHER, message)
+        notes.append(Note("Warning", EventReason.LOCK_CONFLICT, message))
+    return None
+
+
+def _next_look(snapshot: Snapshot, run: Json, seen: RunObservation) -> float:
+    """Seconds to the next thing that happens by time alone, at most the poll interval."""
+    settings = snapshot.settings
+    start = snapshot.start_time or snapshot.now
+    launched = seen.start_time or start
+    moments = [launch.watchdog(snapshot, start)]
+    if not launch.is_resolved(run):
+        moments.append(launched + timedelta(seconds=settings.resolution_timeout))
+    if not seen.step_started:
+        moments.append(launched + timedelta(seconds=settings.start_timeout))
+    nearest = min((m - snapshot.now).total_seconds() for m in moments)
+    return max(0.05, min(settings.poll_interval, nearest))
+
+
+def _commit_or_stop(snapshot: Snapshot, draft: Draft, seconds: float) -> Step:
+    if not snapshot.committed and draft.status != snapshot.status:
+        return Commit(draft.status, Lane.PROGRESS)
+    return Stop(RequeueAfter(seconds))

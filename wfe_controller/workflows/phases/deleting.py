@@ -1,0 +1,29 @@
+"""Deletion of an object that has not ended (SPEC 2.5). An ended one goes through ``terminal``."""
+
+from __future__ import annotations
+
+from wfe_controller.api.phases import Phase
+from wfe_controller.api.targets import TargetError
+from wfe_controller.kube.control.outcomes import Done, RequeueAfter
+from wfe_controller.locking.record import LockUnreadable
+from wfe_controller.workflows.engines.tekton import follow, launch
+from wfe_controller.workflows.phases.terminal import deletion_note
+from wfe_controller.workflows.plan import Act, Input, Read, RemoveFinalizer, Step, Stop
+from wfe_controller.workflows.snapshot import Snapshot, Unread
+
+
+def deleting(snapshot: Snapshot) -> Step:
+    """Cancel what runs, release what is held, let go. Without our finalizer nothing was ever owned."""
+    if not snapshot.has_finalizer:
+        return Stop(Done())
+    if snapshot.phase == Phase.RUNNING:
+        return follow.follow(snapshot)
+    if isinstance(snapshot.target, TargetError):
+        return Act(RemoveFinalizer(), deletion_note(snapshot))
+    if isinstance(snapshot.inputs.lock, Unread):
+        return Read(Input.LOCK)
+    if isinstance(snapshot.inputs.lock, LockUnreadable):
+        return Stop(RequeueAfter(30.0))
+    if snapshot.holds is True or snapshot.cached_run is not None:
+        return launch.launch(snapshot)
+    return Act(RemoveFinalizer(), deletion_note(snapshot))

@@ -1,0 +1,205 @@
+"""One key, once: snapshot -> decide -> do -> fold -> decide ... until a handler says stop (ARCHITECTURE "journey").
+
+Level-triggered (I-41): everything is read here, the event that woke us is not known. At most one status write; Events
+and counters come after the write that commits them (TH36, P:Q6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+import structlog
+
+from wfe_controller.api import names
+from wfe_controller.api.phases import TERMINAL, IllegalTransition, Phase
+from wfe_controller.api.reasons import EventReason
+from wfe_controller.kube.cache.cached import CachedObject
+from wfe_controller.kube.cache.consistency import Waiting
+from wfe_controller.kube.client.throttle import Lane
+from wfe_controller.kube.clock import parse_rfc3339
+from wfe_controller.kube.control.outcomes import Done, Outcome, RequeueAfter, Terminal
+from wfe_controller.kube.errors import Conflict, NotFound
+from wfe_controller.kube.objects import Json, ObjectKey, mapping, spec, text
+from wfe_controller.workflows.effects import Effects
+from wfe_controller.workflows.phases.dispatch import decide_step
+from wfe_controller.workflows.plan import Act, Commit, Note, Read, Stop
+from wfe_controller.workflows.reader import Reader
+from wfe_controller.workflows.snapshot import UNREAD, Snapshot
+from wfe_controller.workflows.status_writer import StatusWriter
+from wfe_controller.workflows.world import BY_OWNER, World
+
+log = structlog.get_logger("wfe.workflows")
+
+MAX_STEPS = 40
+"""A start takes 12 steps, an end 10; whatever needs more than this is a loop and goes back to the queue."""
+PROGRESS_INTERVAL = 1.0
+
+
+class Reconciler:
+    """The reconcile function of the workflowexecution controller."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._reader = Reader(world)
+        self._effects = Effects(world)
+        self._writer = StatusWriter(world)
+        self._last_progress: dict[ObjectKey, float] = {}
+
+    def ready(self, key: ObjectKey) -> float | None:
+        """Seconds to wait for the cache to show our last write of this key; None = go (I-28)."""
+        state = self._world.consistency.ready(key)
+        return 0.05 if isinstance(state, Waiting) and not state.live_read_due else None
+
+    async def reconcile(self, key: ObjectKey) -> Outcome:
+        """Bring one WorkflowExecution forward. Raises KubeErrors for the worker to requeue."""
+        cached = self._world.executions.get(key)
+        if cached is None:
+            self._world.consistency.forget(key)
+            self._last_progress.pop(key, None)
+            return Done()
+        if self._nothing_to_do(cached):
+            self._last_progress.pop(key, None)
+            return Done()
+        snapshot = await self._snapshot(key, cached)
+        if snapshot is None:
+            return Done()
+        with structlog.contextvars.bound_contextvars(
+            phase=snapshot.phase or "none", correlation=_correlation(snapshot)
+        ):
+            return await self._run(key, snapshot)
+
+    async def _run(self, key: ObjectKey, snapshot: Snapshot) -> Outcome:
+        for _ in range(MAX_STEPS):
+            snapshot = replace(snapshot, now=self._world.clock.now())
+            try:
+                step = decide_step(snapshot)
+            except IllegalTransition as error:
+                return self._illegal(snapshot, error)
+            match step:
+                case Read(what=what):
+                    snapshot = await self._reader.read(snapshot, what)
+                case Act(effect=effect, notes=notes):
+                    done = await self._effects.perform(snapshot, effect)
+                    self._note(snapshot, notes)
+                    if not isinstance(done, Snapshot):
+                        return done
+                    snapshot = done
+                case Commit():
+                    delay = self._too_soon(key, step.lane)
+                    if snapshot.committed or delay:
+                        return RequeueAfter(delay or 0.01)
+                    snapshot = await self._commit(key, snapshot, step)
+                case Stop(outcome=outcome):
+                    return outcome
+                case _:
+                    assert_never(step)
+        log.warning("reconcile took too many steps and is continued later", steps=MAX_STEPS)
+        return RequeueAfter(1.0)
+
+    def _nothing_to_do(self, cached: CachedObject) -> bool:
+        """Ended, let go, and no run left: the state of almost every object, decided without decoding it."""
+        return (
+            cached.field("status", "phase") in TERMINAL
+            and not (cached.field("metadata", "finalizers") or [])
+            and not self._world.runs.by_index(BY_OWNER, cached.uid)
+        )
+
+    async def _snapshot(self, key: ObjectKey, cached: CachedObject) -> Snapshot | None:
+        world = self._world
+        wfe = cached.decode()
+        cached_run = self._own_run(cached)
+        if isinstance(world.consistency.ready(key), Waiting):
+            # The watch is too slow to wait for: look at the server itself, and trust no cached run either.
+            try:
+                wfe = await world.api.get(names.WORKFLOWEXECUTIONS, key)
+            except NotFound:
+                return None
+            world.consistency.forget(key)
+        uid = cached.uid
+        snapshot = Snapshot(
+            wfe=wfe,
+            now=world.clock.now(),
+            settings=world.settings(),
+            cached_run=cached_run,
+            cached_task_runs=tuple(t.decode() for t in world.task_runs.by_index(BY_OWNER, uid)),
+            cached_pods=tuple(p.decode() for p in world.pods.by_index(BY_OWNER, uid)),
+        )
+        available, why = world.engine(str(snapshot.engine))
+        last_seen = world.graveyard.run(snapshot.run_uid) if snapshot.run_uid else None
+        task_runs = snapshot.cached_task_runs or (tuple(world.graveyard.task_runs(uid)) if last_seen else ())
+        return replace(
+            snapshot,
+            engine_available=available,
+            engine_why=why,
+            last_seen_run=last_seen,
+            cached_task_runs=task_runs,
+            lock_conflict_with=self._lock_doubt(snapshot),
+        )
+
+    def _own_run(self, cached: CachedObject) -> Json | None:
+        """The run that carries my UID; with several (never ours to make) the one named in status."""
+        runs = self._world.runs.by_index(BY_OWNER, cached.uid)
+        wanted = cached.field("status", "pipelineRunRef", "uid")
+        chosen = next((r for r in runs if r.uid == wanted), None) or next(iter(runs), None)
+        return chosen.decode() if chosen is not None else None
+
+    def _lock_doubt(self, snapshot: Snapshot) -> str:
+        """Who the cached lock names instead of me while I run; "" when all is well or nothing is known."""
+        if snapshot.phase != Phase.RUNNING or snapshot.canonical is None:
+            return ""
+        record = self._world.locks.get(self._world.ledger.key(snapshot.canonical))
+        holder = record.field("status", "holder", "uid") if record is not None else None
+        return "" if holder == snapshot.uid else text(holder) or "nobody"
+
+    def _too_soon(self, key: ObjectKey, lane: Lane) -> float:
+        """Seconds until the next progress write of this object is due: one a second at most (SPEC 3)."""
+        if lane is not Lane.PROGRESS:
+            return 0.0
+        last = self._last_progress.get(key)
+        return 0.0 if last is None else max(0.0, PROGRESS_INTERVAL - (self._world.clock.monotonic() - last))
+
+    async def _commit(self, key: ObjectKey, snapshot: Snapshot, commit: Commit) -> Snapshot:
+        try:
+            obj = await self._writer.write(snapshot, commit.status, commit.lane)
+        except Conflict:
+            self._world.instruments.status_conflict()
+            raise
+        if commit.lane is Lane.PROGRESS:
+            self._last_progress[key] = self._world.clock.monotonic()
+        after = replace(snapshot, wfe=obj, committed=True)
+        if not after.terminal:
+            # Before a launch the lock is read again, live (SPEC 1.3); a settlement may use the record it was told by.
+            after = replace(after, inputs=replace(after.inputs, lock=UNREAD))
+        self._transition(snapshot, after)
+        self._note(after, commit.notes)
+        return after
+
+    def _transition(self, before: Snapshot, after: Snapshot) -> None:
+        if before.phase == after.phase:
+            return
+        log.info("phase", from_=before.phase or "none", to=after.phase, reason=text(after.status.get("reason")))
+        instruments = self._world.instruments
+        instruments.transition(before.phase, after.phase)
+        if after.phase == Phase.SKIPPED:
+            instruments.skipped(text(mapping(after.status.get("skipDetails")).get("reason")))
+        elif after.phase in TERMINAL:
+            details = mapping(after.status.get("failureDetails"))
+            if details:
+                instruments.failed(text(details.get("reason")), details.get("wasExecutionFailure") is not False)
+            start, end = after.start_time, parse_rfc3339(after.status.get("completionTime"))
+            seconds = (end - start).total_seconds() if start is not None and end is not None else None
+            instruments.finished(after.phase, str(after.engine), seconds)
+
+    def _note(self, snapshot: Snapshot, notes: tuple[Note, ...]) -> None:
+        for note in notes:
+            self._world.events.event(snapshot.wfe, note.type, note.reason, note.message)
+
+    def _illegal(self, snapshot: Snapshot, error: IllegalTransition) -> Outcome:
+        self._world.instruments.illegal_transition()
+        self._world.events.event(snapshot.wfe, "Warning", EventReason.ILLEGAL_TRANSITION, str(error))
+        return Terminal(error)
+
+
+def _correlation(snapshot: Snapshot) -> str:
+    return text(mapping(spec(snapshot.wfe).get("remediationRequestRef")).get("name")) or snapshot.key.name
