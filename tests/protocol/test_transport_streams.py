@@ -14,6 +14,7 @@ from tests.support import rawserver
 from tests.support.rawserver import Exchange, Handler, RawServer, ok, refuse, require_token, stream
 from wfe_controller.kube import errors
 from wfe_controller.kube.client.api import Api
+from wfe_controller.kube.client.throttle import Lane, Throttle
 from wfe_controller.kube.client.transport import ConnectionSettings, Transport
 from wfe_controller.kube.clock import RealClock
 from wfe_controller.kube.objects import PODS
@@ -275,3 +276,42 @@ async def test_300_reconnects_cost_no_file_descriptors(server: RawServer, api: A
     await connect(300)
     assert len(server.seen("GET", PODS_PATH)) == 310
     assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, str]] = []
+        self.waits: list[str] = []
+
+    def request(self, verb: str, resource: str, code: str, seconds: float) -> None:
+        self.requests.append((verb, resource, code))
+
+    def throttled(self, lane: str, seconds: float) -> None:
+        self.waits.append(lane)
+
+    def gate_refused(self) -> None: ...
+
+
+async def test_watches_take_tokens_are_counted_and_their_429_quietens_the_rest(server: RawServer, api: Api) -> None:
+    """Q3: one closed set of labels, one code per opening; a break later on is the watcher's to count."""
+    counts, clock = Counts(), RealClock()
+    throttle = Throttle(20, 30, 5, clock=clock, instruments=counts)
+    watching = Api(api.transport, throttle=throttle, clock=clock, instruments=counts, request_timeout=0.2)
+    server.on(
+        "GET",
+        PODS_PATH,
+        stream(event("a"), then="close"),
+        rawserver.silent,
+        rawserver.reset,
+        refuse(429, "TooManyRequests", "later", retry_after=30),
+    )
+    for kind in (errors.ConnectionFailed, errors.RequestTimeout, errors.ConnectionFailed, errors.Throttled):
+        with pytest.raises(kind):
+            await lines(watching)
+    assert counts.requests == [("watch", "pods", code) for code in ("200", "timeout", "error", "429")]
+    assert counts.waits == ["READ"] * 4
+    held = asyncio.create_task(throttle.acquire(Lane.TERMINAL))
+    await asyncio.sleep(0)
+    await throttle.acquire(Lane.LEASE)
+    assert throttle.waiting == 1
+    held.cancel()

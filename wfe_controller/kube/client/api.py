@@ -318,7 +318,8 @@ class Api:
         """One request with the retries that are safe here; a success or a typed error.
 
         429 (also 503 with Retry-After on reads): waits as told and tries again, three tries in all. Reads are sent
-        once more after a broken connection or a 5xx. Everything else is the caller's to judge.
+        once more after a broken connection or a 5xx, but not after a timeout (ours, or the server's 504): the caller
+        has spent the time already. Everything else is the caller's to judge.
         """
         if mutates is None:
             mutates = method != "GET"
@@ -363,7 +364,7 @@ class Api:
                 wait = jitter(wait, RETRY_AFTER_JITTER, self._rng)
                 _log.info("the server asked to wait", verb=verb, resource=resource, seconds=round(wait, 3))
                 await self._clock.sleep(wait)
-            elif error_.status >= 500 and second_chance:
+            elif error_.status >= 500 and error_.status != 504 and second_chance:
                 second_chance = False
                 await self._clock.sleep(jitter(READ_RETRY_DELAY, 1.0, self._rng))
             else:
