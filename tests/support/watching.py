@@ -80,10 +80,22 @@ class Call:
     parameters: Json
 
 
-@dataclass
+@dataclass(eq=False)
 class _Stream:
     queue: asyncio.Queue[bytes | KubeError | None]
     version: int
+    skipped: int = 0
+
+    def __aiter__(self) -> _Stream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        item = await self.queue.get()
+        if item is None:
+            raise StopAsyncIteration
+        if isinstance(item, KubeError):
+            raise item
+        return item
 
 
 @dataclass
@@ -194,9 +206,7 @@ class MemoryApi:
         return MemoryPage([raw(item) for item in page], str(version), following)
 
     @asynccontextmanager
-    async def watch(
-        self, resource: Resource, namespace: str | None, **parameters: Any
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def watch(self, resource: Resource, namespace: str | None, **parameters: Any) -> AsyncIterator[_Stream]:
         await self._called("watch", parameters)
         if self.watch_faults:
             raise self.watch_faults.pop(0)
@@ -223,19 +233,10 @@ class MemoryApi:
                     stream.queue.put_nowait(line(type_, obj))
             self._streams.append(stream)
         try:
-            yield self._lines(stream)
+            yield stream
         finally:
             if stream in self._streams:
                 self._streams.remove(stream)
-
-    async def _lines(self, stream: _Stream) -> AsyncIterator[bytes]:
-        while True:
-            item = await stream.queue.get()
-            if item is None:
-                return
-            if isinstance(item, KubeError):
-                raise item
-            yield item
 
     async def _called(self, verb: str, parameters: Json) -> None:
         self.calls.append(Call(verb, asyncio.get_running_loop().time(), parameters))

@@ -216,12 +216,12 @@ class Reflector:
             self._instruments.watch_started(self._name)
             self._step(Opened())
             self._patience()
-            iterator = aiter(lines)
+            skipped = 0
             while True:
                 given: Input
                 # Only the reading may fail as a watch; an exception of a handler, whatever its type, is a bug.
                 try:
-                    given = Line(await anext(iterator))
+                    given = Line(await anext(lines))
                 except StopAsyncIteration:
                     given = Closed()
                 except RequestTimeout:
@@ -230,6 +230,9 @@ class Reflector:
                     given = WatchFailed(error)
                 else:
                     self.contact = self._clock.monotonic()
+                if lines.skipped != skipped:
+                    skipped = lines.skipped
+                    self._skipped("watch line beyond the size limit")
                 outputs = self._step(given)
                 if outputs and isinstance(outputs[-1], ListRequest | WatchRequest | Wait):
                     return outputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -22,6 +22,17 @@ class ListedPage(Protocol):
 
     @property
     def continue_token(self) -> str: ...
+
+
+class Lines(Protocol):
+    """The events of one open watch as JSON lines; ``skipped`` counts lines too long to be delivered (W4)."""
+
+    @property
+    def skipped(self) -> int: ...
+
+    def __aiter__(self) -> Lines: ...
+
+    async def __anext__(self) -> bytes: ...
 
 
 class ListWatch(Protocol):
@@ -51,4 +62,4 @@ class ListWatch(Protocol):
         timeout_seconds: int,
         send_initial_events: bool = False,
         idle_timeout: float,
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]: ...
+    ) -> AbstractAsyncContextManager[Lines]: ...
