@@ -1,7 +1,7 @@
 """Which tiers of tests ran, and what to install for those that did not.
 
-``make test`` names the tiers it wants in TEST_TIERS. A wanted tier of which not one test ran is told at the end with its
-reason; with REQUIRE_TIERS=1 (as CI sets) it fails the run, so that a green run never means "nobody looked".
+``make test`` names the tiers it wants in TEST_TIERS. A wanted tier of which not one test ran is told at the end with
+its reason; with REQUIRE_TIERS=1 (as CI sets) it fails the run, so that a green run never means "nobody looked".
 """
 
 from __future__ import annotations
