@@ -119,6 +119,7 @@ class Effects:
             log.debug("somebody else was faster at the lock", target=target, why=str(error))
             return _with(snapshot, lock=UNREAD, holder=UNREAD)
         log.info("lock acquired", target=target)
+        self._world.instruments.lock_waited(max(0.0, (self._world.clock.now() - snapshot.created).total_seconds()))
         return _with(snapshot, lock=held, named_run=UNREAD)
 
     async def _settle(self, snapshot: Snapshot, effect: Settle) -> Snapshot | Outcome:
@@ -129,6 +130,8 @@ class Effects:
         except Conflict:
             return _with(snapshot, lock=UNREAD)
         log.info("lock released", target=effect.record.target, outcome=effect.settlement.outcome)
+        if effect.settlement.block is not None:
+            self._world.instruments.blocked(str(effect.settlement.block.reason))
         return _with(snapshot, lock=after)
 
     async def _create(self, snapshot: Snapshot, manifest: Json) -> Snapshot | Outcome:

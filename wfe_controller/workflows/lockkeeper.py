@@ -17,9 +17,9 @@ from wfe_controller.api.reasons import BlockReason, EventReason, LockOutcome
 from wfe_controller.failure.tekton import observe
 from wfe_controller.kube.client import patches
 from wfe_controller.kube.client.throttle import Lane
-from wfe_controller.kube.clock import parse_rfc3339
+from wfe_controller.kube.clock import parse_rfc3339, rfc3339
 from wfe_controller.kube.control.outcomes import Done, Outcome, RequeueAfter, Retry
-from wfe_controller.kube.errors import Conflict, NotFound
+from wfe_controller.kube.errors import ApiError, Conflict, NotFound
 from wfe_controller.kube.objects import (
     PODS,
     Json,
@@ -89,13 +89,16 @@ class LockKeeper:
         request = clearance_request(obj)
         if request is None:
             return record
+        if isinstance(request, Ignored) and record.block is None and record.clearances:
+            # Handled before; only the removal of the annotations was lost in a crash.
+            return await self._world.ledger.remove_clear_annotations(record)
         why = request.why if isinstance(request, Ignored) else await self._survive(record, request)
         if why:
             log.warning("clear-block refused", lock=record.name, why=why)
             self._world.events.event(obj, "Warning", EventReason.CLEAR_BLOCK_REFUSED, why)
             return record
         if isinstance(request, ClearRequest):
-            settings = self._world.settings()
+            settings, blocked = self._world.settings(), record.block
             record = await self._world.ledger.clear(
                 record, by=request.by, reason=request.reason, verified=False, limits=settings.limits
             )
@@ -103,8 +106,30 @@ class LockKeeper:
             self._world.instruments.cleared(verified=False)
             message = f"cleared by {request.by or 'unknown'} (unverified): {request.reason}"
             self._world.events.event(obj, "Normal", EventReason.BLOCK_CLEARED, message)
+            if blocked is not None:
+                await self._tell_blocker(blocked, request)
             record = await self._world.ledger.remove_clear_annotations(record)
         return record
+
+    async def _tell_blocker(self, block: Block, request: ClearRequest) -> None:
+        """``status.blockClearance`` of the execution that caused the block, if it is still there (BR-WE-013).
+
+        For people only, no decision reads it; so a conflict or a refusal here is said and passed over.
+        """
+        for cached in self._world.executions.by_index(BY_UID, block.by_uid):
+            obj = cached.decode()
+            clearance = {
+                "clearedAt": rfc3339(self._world.clock.now()),
+                "clearedBy": (request.by or "unknown")[:256],
+                "clearReason": request.reason[:1024],
+                "clearMethod": "Annotation",
+                "verified": False,
+            }
+            body = {**obj, "status": {**status(obj), "blockClearance": clearance}}
+            try:
+                await self._world.api.replace(names.WORKFLOWEXECUTIONS, body, subresource="status", lane=Lane.PROGRESS)
+            except ApiError as error:
+                log.warning("blockClearance not written", workflowexecution=str(cached.key), why=error.message)
 
     async def _survive(self, record: LockRecord, request: ClearRequest) -> str:
         """Why the block may not be cleared yet ("" = it may): pods of an incomplete cancellation are still there."""

@@ -13,7 +13,7 @@ import structlog
 
 from wfe_controller.api import names
 from wfe_controller.api.phases import TERMINAL, IllegalTransition, Phase
-from wfe_controller.api.reasons import EventReason
+from wfe_controller.api.reasons import ConditionType, EventReason
 from wfe_controller.kube.cache.cached import CachedObject
 from wfe_controller.kube.cache.consistency import Waiting
 from wfe_controller.kube.client.throttle import Lane
@@ -21,6 +21,7 @@ from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.control.outcomes import Done, Outcome, RequeueAfter, Terminal
 from wfe_controller.kube.errors import Conflict, NotFound
 from wfe_controller.kube.objects import Json, ObjectKey, mapping, spec, text
+from wfe_controller.workflows.draft import condition_since
 from wfe_controller.workflows.effects import Effects
 from wfe_controller.workflows.phases.dispatch import decide_step
 from wfe_controller.workflows.plan import Act, Commit, Note, Read, Stop
@@ -176,11 +177,15 @@ class Reconciler:
         return after
 
     def _transition(self, before: Snapshot, after: Snapshot) -> None:
+        self._started(before, after)
         if before.phase == after.phase:
             return
         log.info("phase", from_=before.phase or "none", to=after.phase, reason=text(after.status.get("reason")))
         instruments = self._world.instruments
         instruments.transition(before.phase, after.phase)
+        since = before.start_time if before.phase == Phase.RUNNING else before.created
+        if since is not None:
+            instruments.phase_lasted(before.phase or Phase.PENDING, max(0.0, (after.now - since).total_seconds()))
         if after.phase == Phase.SKIPPED:
             instruments.skipped(text(mapping(after.status.get("skipDetails")).get("reason")))
         elif after.phase in TERMINAL:
@@ -190,6 +195,16 @@ class Reconciler:
             start, end = after.start_time, parse_rfc3339(after.status.get("completionTime"))
             seconds = (end - start).total_seconds() if start is not None and end is not None else None
             instruments.finished(after.phase, str(after.engine), seconds)
+            first_step = condition_since(before.status, ConditionType.TEKTON_PIPELINE_RUNNING)
+            if first_step is not None:
+                instruments.ran(max(0.0, ((end or after.now) - first_step).total_seconds()))
+
+    def _started(self, before: Snapshot, after: Snapshot) -> None:
+        """The first step was seen: from the creation of the run to here."""
+        running = ConditionType.TEKTON_PIPELINE_RUNNING
+        first = condition_since(after.status, running)
+        if first is not None and condition_since(before.status, running) is None and after.start_time is not None:
+            self._world.instruments.start_latency(max(0.0, (first - after.start_time).total_seconds()))
 
     def _note(self, snapshot: Snapshot, notes: tuple[Note, ...]) -> None:
         for note in notes:
