@@ -18,7 +18,7 @@ from wfe_controller.api.names import PIPELINERUNS, TARGETLOCKS, WORKFLOWEXECUTIO
 from wfe_controller.app.config import Settings
 from wfe_controller.app.config_rules import go_duration
 from wfe_controller.app.drift import inspect_crd, served
-from wfe_controller.app.rights import Scope, ask_rights, missing
+from wfe_controller.app.rights import Answer, Scope, ask_rights, missing
 from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.clock import Clock, parse_rfc3339
 from wfe_controller.kube.errors import Forbidden, KubeError, NotFound
@@ -178,16 +178,21 @@ class Doctor:
             self.settings.execution.namespace,
             self.settings.controller.watch_namespaces,
             self.settings.engines,
+            self.settings.controller.leader_election_id,
         )
         answers = await ask_rights(self.api, scope)
+        remedy = "apply the RBAC of 'wfe-controller manifests rbac', or use an account that is bound to it"
+        # One row for all verbs on one thing: a missing Role is a handful of rows, not forty.
+        lacking: dict[tuple[str, str, str], list[Answer]] = {}
         for answer in missing(answers, required_only=False):
-            because = f" ({answer.reason})" if answer.reason else ""
-            seen = f"may not {answer}{because}; needed to {answer.right.why}"
-            remedy = "apply the RBAC of 'wfe-controller manifests rbac', or use an account that is bound to it"
-            yield (fail if answer.right.required else warn)("right", seen, remedy)
-        have = sum(answer.allowed for answer in answers)
-        if have == len(answers):
-            yield ok("rights", f"all {have} are granted")
+            lacking.setdefault((answer.right.object, answer.question.where, answer.right.why), []).append(answer)
+        for (thing, where, why), group in lacking.items():
+            verbs = ", ".join(dict.fromkeys(answer.right.verb for answer in group))
+            reasons = "; ".join(dict.fromkeys(answer.reason for answer in group if answer.reason))
+            seen = f"may not {verbs} {thing} {where}{f' ({reasons})' if reasons else ''}; needed to {why}"
+            yield (fail if any(answer.right.required for answer in group) else warn)("right", seen, remedy)
+        if not lacking:
+            yield ok("rights", f"all {len(answers)} are granted")
 
     async def crds(self) -> AsyncIterator[Row]:
         for resource in (WORKFLOWEXECUTIONS, TARGETLOCKS):
@@ -213,7 +218,8 @@ class Doctor:
         version = await self.tekton_version()
         parsed = parse_version(version)
         if parsed is None:
-            yield warn("tekton", "served; version not readable", f"make sure it is at least {_dotted(MIN_TEKTON)}")
+            seen = f"served; calls itself {version}" if version else "served; version not readable"
+            yield warn("tekton", seen, f"make sure it is at least {_dotted(MIN_TEKTON)}")
         elif parsed < MIN_TEKTON:
             yield fail("tekton", f"Tekton {version}", f"upgrade Tekton Pipelines to {_dotted(MIN_TEKTON)} or later")
         else:
@@ -229,17 +235,13 @@ class Doctor:
 
     async def tekton_version(self) -> str:
         """Tekton's version as it says itself, or "" when nobody may read it."""
-        info = await self._config_map(TEKTON_NAMESPACE, "pipelines-info")
-        if info and text(info.get("version")):
-            return text(info.get("version"))
+        info = await self._config_map(TEKTON_NAMESPACE, "pipelines-info") or {}
+        claims = [text(info.get("version"))]
         definition = await _optional(self.api.get(CRDS, ObjectKey("", PIPELINERUNS.group_resource)))
-        if isinstance(definition, KubeError):
-            return ""
-        labels = labels_of(definition)
-        for label in ("pipeline.tekton.dev/release", "app.kubernetes.io/version", "version"):
-            if parse_version(labels.get(label, "")):
-                return labels[label]
-        return ""
+        if not isinstance(definition, KubeError):
+            labels = labels_of(definition)
+            claims += [labels.get(label, "") for label in ("pipeline.tekton.dev/release", "app.kubernetes.io/version")]
+        return next((claim for claim in claims if parse_version(claim)), next(filter(None, claims), ""))
 
     async def _default_timeout(self, version: tuple[int, int] | None) -> Row:
         name = "tekton time-out"

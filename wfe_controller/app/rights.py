@@ -7,7 +7,7 @@ for each row with a SelfSubjectAccessReview, which everybody may ask (P:W9, P:X3
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from wfe_controller.api.names import LEASE_NAME, PIPELINERUNS, TARGETLOCKS, TASKRUNS, WORKFLOWEXECUTIONS
@@ -22,7 +22,6 @@ from wfe_controller.kube.objects import (
     SERVICE_ACCOUNTS,
     Json,
     Resource,
-    mapping,
     status,
     text,
 )
@@ -48,14 +47,18 @@ class Right:
     subresource: str = ""
     required: bool = True
     engine: str = ""  # only needed while this engine is enabled
-    names: tuple[str, ...] = ()  # of the objects; empty = any name
+    names: tuple[str, ...] = ()  # granted for objects of these names only; empty = any
+
+    @property
+    def object(self) -> str:
+        """``workflowexecutions/status.kubernaut.ai``, as kubectl spells it."""
+        if not self.subresource:
+            return self.resource.group_resource
+        plural, dot, group = self.resource.group_resource.partition(".")
+        return f"{plural}/{self.subresource}{dot}{group}"
 
     def __str__(self) -> str:
-        name = self.resource.group_resource
-        if self.subresource:
-            plural, dot, group = name.partition(".")
-            name = f"{plural}/{self.subresource}{dot}{group}"
-        return f"{self.verb} {name}"
+        return f"{self.verb} {self.object}"
 
 
 def _rights(
@@ -102,8 +105,23 @@ RIGHTS: tuple[Right, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """May I do that, there, to this object? ``namespace`` "" = all, or cluster-wide; ``name`` "" = any object."""
+
+    right: Right
+    namespace: str
+    name: str = ""
+
+    @property
+    def where(self) -> str:
+        if self.right.place is Place.CLUSTER:
+            return "cluster-wide"
+        return f"in namespace {self.namespace}" if self.namespace else "in all namespaces"
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
-    """The namespaces that stand for the places of the table. ``watched`` empty = all namespaces."""
+    """What stands for the places of the table. ``watched`` empty = all namespaces; ``lease``: the Lease's name."""
 
     home: str
     execution: str
@@ -122,43 +140,48 @@ class Scope:
             case Place.CLUSTER:
                 return ("",)
 
-    def questions(self, rights: Iterable[Right] = RIGHTS) -> Iterator[tuple[Right, str]]:
-        """Every (right, namespace) to ask for; namespace "" = all, or cluster-wide."""
+    def object_names(self, right: Right) -> tuple[str, ...]:
+        """The objects to ask about, each by its name; ("",) = any. A Role with names refuses the nameless question."""
+        if right.resource == LEASES and right.names:
+            return (self.lease,)
+        return right.names or ("",)
+
+    def questions(self, rights: Iterable[Right] = RIGHTS) -> Iterator[Question]:
+        """Everything to ask for."""
         for right in rights:
             if not right.engine or right.engine in self.engines:
-                if right.resource is LEASES and right.names:
-                    right = replace(right, names=(self.lease,))
                 for namespace in self.namespaces(right.place):
-                    yield right, namespace
+                    for name in self.object_names(right):
+                        yield Question(right, namespace, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the API server said about one right. ``reason`` is the authorizer's, often empty."""
 
-    right: Right
-    namespace: str
+    question: Question
     allowed: bool
     reason: str = ""
 
+    @property
+    def right(self) -> Right:
+        return self.question.right
+
     def __str__(self) -> str:
-        if self.right.place is Place.CLUSTER:
-            where = "cluster-wide"
-        else:
-            where = f"in namespace {self.namespace}" if self.namespace else "in all namespaces"
-        return f"{self.right} {where}"
+        return f"{self.right} {self.question.where}"
 
 
-def review(right: Right, namespace: str) -> Json:
-    """The SelfSubjectAccessReview that asks for ``right``."""
+def review(question: Question) -> Json:
+    """The SelfSubjectAccessReview that asks it."""
+    right = question.right
     attributes = {
         "verb": right.verb,
         "group": right.resource.group,
         "version": right.resource.version,
         "resource": right.resource.plural,
         "subresource": right.subresource,
-        "namespace": namespace,
-        "name": right.names[0] if right.names else "",
+        "namespace": question.namespace,
+        "name": question.name,
     }
     return {
         "apiVersion": ACCESS_REVIEWS.api_version,
@@ -168,12 +191,11 @@ def review(right: Right, namespace: str) -> Json:
 
 
 async def ask_rights(api: Api, scope: Scope) -> list[Answer]:
-    """The answer for every row of the table; raises KubeError when the server does not answer."""
+    """The answer to every question; raises KubeError when the server does not answer."""
     answers = []
-    for right, namespace in scope.questions():
-        reply = status(await api.raw("POST", ACCESS_REVIEWS.path(), body=review(right, namespace)))
-        allowed = mapping(reply).get("allowed") is True
-        answers.append(Answer(right, namespace, allowed, text(reply.get("reason"))))
+    for question in scope.questions():
+        reply = status(await api.raw("POST", ACCESS_REVIEWS.path(), body=review(question)))
+        answers.append(Answer(question, reply.get("allowed") is True, text(reply.get("reason"))))
     return answers
 
 

@@ -13,7 +13,7 @@ from wfe_controller.api.crd import crd
 from wfe_controller.app.config import load_settings
 from wfe_controller.app.doctor import Doctor, Row, Verdict, parse_version
 from wfe_controller.app.home import home_namespace
-from wfe_controller.app.rights import RIGHTS, Answer, Place, Right, Scope, ask_rights, missing, review
+from wfe_controller.app.rights import RIGHTS, Answer, Place, Question, Right, Scope, ask_rights, missing, review
 from wfe_controller.kube.client.transport import ConnectionSettings
 from wfe_controller.kube.clock import RealClock, rfc3339_micro
 from wfe_controller.kube.errors import ConnectionFailed, Forbidden, KubeError, NotFound
@@ -118,7 +118,7 @@ async def test_a_healthy_cluster_is_all_ok(cluster: Cluster) -> None:
         "clock": "within 5 s of the server",
         "namespace kubernaut-system": "exists",
         "namespace kubernaut-workflows": "exists",
-        "rights": f"all {len(RIGHTS)} are granted",
+        "rights": f"all {len(list(Scope('a', 'b').questions()))} are granted",
         "crd workflowexecutions": "served, with the schema of this version",
         "crd targetlocks": "served, with the schema of this version",
         "tekton": "Tekton v1.12.0",
@@ -164,7 +164,7 @@ async def test_clock_skew_above_five_seconds_is_a_warning(cluster: Cluster, seco
 
 async def test_each_missing_right_is_a_row_with_its_use(cluster: Cluster) -> None:
     """P:X3: every one, not only the first."""
-    cluster.denied = {"create pipelineruns", "update workflowexecutions/status", "get pods/log"}
+    cluster.denied = {"create pipelineruns", "delete pipelineruns", "update workflowexecutions/status", "get pods/log"}
     rows = [row for row in await examine(cluster) if row.name == "right"]
     assert [(row.verdict, row.seen) for row in rows] == [
         (
@@ -173,7 +173,7 @@ async def test_each_missing_right_is_a_row_with_its_use(cluster: Cluster) -> Non
         ),
         (
             Verdict.FAIL,
-            "may not create pipelineruns.tekton.dev in namespace kubernaut-workflows; needed to run a workflow",
+            "may not create, delete pipelineruns.tekton.dev in namespace kubernaut-workflows; needed to run a workflow",
         ),
         (
             Verdict.WARN,
@@ -218,10 +218,11 @@ async def test_missing_tekton_fails_only_when_it_is_required(cluster: Cluster) -
     [
         ({"version": "v1.5.0"}, {}, Verdict.FAIL, "Tekton v1.5.0"),
         (None, {"pipeline.tekton.dev/release": "v1.6.1"}, Verdict.OK, "Tekton v1.6.1"),
-        (None, {"app.kubernetes.io/version": "devel", "version": "v1.7.0"}, Verdict.OK, "Tekton v1.7.0"),
+        ({"version": "devel"}, {"app.kubernetes.io/version": "v1.7.0"}, Verdict.OK, "Tekton v1.7.0"),
+        ({"version": "devel"}, {}, Verdict.WARN, "served; calls itself devel"),
         (None, {}, Verdict.WARN, "served; version not readable"),
     ],
-    ids=["too-old", "from-label", "from-second-label", "unreadable"],
+    ids=["too-old", "from-label", "from-second-label", "devel", "unreadable"],
 )
 async def test_the_version_of_tekton_comes_from_wherever_it_can_be_read(
     cluster: Cluster, data: Mapping[str, str] | None, labels: Mapping[str, str], verdict: Verdict, seen: str
@@ -336,7 +337,7 @@ def test_versions(text: str, version: tuple[int, int] | None) -> None:
 
 async def test_rights_are_asked_where_they_are_needed(cluster: Cluster) -> None:
     scope = Scope("home", "exec", ("a", "b"), ("steps",))
-    asked = [(str(right), namespace) for right, namespace in scope.questions()]
+    asked = [(str(question.right), question.namespace) for question in scope.questions()]
     assert ("get workflowexecutions.kubernaut.ai", "a") in asked
     assert ("get workflowexecutions.kubernaut.ai", "b") in asked
     assert ("create leases.coordination.k8s.io", "home") in asked
@@ -355,8 +356,8 @@ def test_no_right_is_wider_than_it_must_be() -> None:
 
 
 def test_a_review_names_only_what_is_asked() -> None:
-    right = next(right for right in RIGHTS if right.subresource == "status")
-    assert review(right, "")["spec"] == {
+    question = next(q for q in Scope("a", "b").questions() if q.right.subresource == "status")
+    assert review(question)["spec"] == {
         "resourceAttributes": {
             "verb": "update",
             "group": "kubernaut.ai",
@@ -367,9 +368,23 @@ def test_a_review_names_only_what_is_asked() -> None:
     }
 
 
+def test_rights_that_a_role_may_grant_by_name_are_asked_by_name() -> None:
+    """A Role with resourceNames refuses the nameless question, though everything needed is granted."""
+    named = {(str(q.right), q.name) for q in Scope("a", "b", lease="mine").questions() if q.name}
+    crd = "get customresourcedefinitions.apiextensions.k8s.io"
+    assert named == {
+        ("get leases.coordination.k8s.io", "mine"),
+        ("update leases.coordination.k8s.io", "mine"),
+        (crd, "workflowexecutions.kubernaut.ai"),
+        (crd, "targetlocks.kubernaut.ai"),
+        (crd, "pipelineruns.tekton.dev"),
+        (crd, "taskruns.tekton.dev"),
+    }
+
+
 def test_optional_rights_do_not_count_as_missing_for_the_start() -> None:
     def answer(right: Right) -> Answer:
-        return Answer(right, "x", False)
+        return Answer(Question(right, "x"), False)
 
     required = [right for right in RIGHTS if right.required]
     assert len(missing([answer(right) for right in RIGHTS])) == len(required) < len(RIGHTS)
