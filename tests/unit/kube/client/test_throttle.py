@@ -181,6 +181,24 @@ async def test_token_granted_to_a_task_cancelled_in_the_same_step_is_returned() 
     assert log == [(pytest.approx(start + 1), Lane.START)]
 
 
+async def test_waiter_cancelled_just_before_its_turn_is_passed_over() -> None:
+    """The cancellation is on its way to the task when the queue is served: no token for it, and no error either."""
+    throttle = Throttle(1, 6, 5, clock=CLOCK)
+    log: list[tuple[float, Lane]] = []
+    await throttle.acquire(Lane.START)
+    doomed, heir = queue(throttle, Lane.START, 2, log)
+    await settle()
+
+    def cancel_and_serve() -> None:
+        doomed.cancel()
+        throttle.set_rate(0, 6)
+
+    asyncio.get_running_loop().call_soon(cancel_and_serve)
+    await asyncio.gather(doomed, heir, return_exceptions=True)
+    assert doomed.cancelled()
+    assert len(log) == 1
+
+
 async def test_set_rate_serves_the_waiting_at_the_new_rate() -> None:
     throttle = Throttle(1, 6, 5, clock=CLOCK)
     log: list[tuple[float, Lane]] = []
