@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 
 from wfe_controller.kube.objects import (
     Json,
-    mapping,
     name_of,
     namespace_of,
     resource_version_of,
@@ -48,7 +47,7 @@ class Reference:
     @classmethod
     def of(cls, regarding: Mapping[str, Any]) -> Reference:
         """From a whole object, or from a reference with the same fields at the top. Never raises on odd shapes."""
-        meta: Json = {"metadata": regarding["metadata"] if "metadata" in regarding else regarding}
+        meta: Json = {"metadata": regarding.get("metadata", regarding)}
         return cls(
             api_version=text(regarding.get("apiVersion")),
             kind=text(regarding.get("kind")),
