@@ -80,8 +80,9 @@ class RetryLimiter(Generic[K]):
     """The longer of the two: a key waits for its own backoff and for its turn among all retries."""
 
     def __init__(self, item: ItemExponential[K] | None = None, bucket: Bucket | None = None) -> None:
-        self._item: ItemExponential[K] = item or ItemExponential()
-        self._bucket = bucket or Bucket()
+        # "is None": an empty ItemExponential has length 0 and is false.
+        self._item: ItemExponential[K] = ItemExponential() if item is None else item
+        self._bucket = Bucket() if bucket is None else bucket
 
     def when(self, key: K, now: float) -> float:
         """Seconds until the retry may run; counts one failure of ``key``."""
