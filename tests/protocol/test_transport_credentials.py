@@ -478,6 +478,7 @@ async def test_a_bad_kubeconfig_is_one_line_naming_the_file(tmp_path: Path, cont
     ("cluster", "user", "words"),
     [
         ({"server": "127.0.0.1:6443"}, {}, "not a URL"),
+        ({"server": "https://[::1"}, {}, "not a URL"),
         ({"server": "https://h", "certificate-authority": "/nowhere/ca.crt"}, {}, "/nowhere/ca.crt"),
         ({"server": "https://h", "certificate-authority-data": "bm90IFBFTQ=="}, {}, "certificates"),
         ({"server": "https://h", "certificate-authority-data": "%%%"}, {}, "kubeconfig"),
@@ -485,7 +486,16 @@ async def test_a_bad_kubeconfig_is_one_line_naming_the_file(tmp_path: Path, cont
         ({"server": "https://h"}, {"tokenFile": "/nowhere/token"}, "/nowhere/token"),
         ({}, {}, "server"),
     ],
-    ids=["not a URL", "no CA file", "CA not PEM", "CA not base64", "no client certificate", "no token", "no server"],
+    ids=[
+        "not a URL",
+        "half a URL",
+        "no CA file",
+        "CA not PEM",
+        "CA not base64",
+        "no client certificate",
+        "no token",
+        "no server",
+    ],
 )
 async def test_a_kubeconfig_that_points_nowhere_says_where(
     tmp_path: Path, cluster: dict[str, str], user: dict[str, str], words: str

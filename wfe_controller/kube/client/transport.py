@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import structlog
@@ -25,7 +26,6 @@ from kubernetes_asyncio.client import Configuration
 from kubernetes_asyncio.config import ConfigException
 from kubernetes_asyncio.config.incluster_config import InClusterConfigLoader
 from kubernetes_asyncio.config.kube_config import KubeConfigLoader, load_kube_config
-from yarl import URL
 
 from wfe_controller import __version__
 from wfe_controller.kube.client.credentials import Credentials, CredentialsFailed, Identity, Loader
@@ -187,7 +187,7 @@ class Transport:
             await credentials.load()
         except CredentialsFailed as error:
             raise KubeConfigError(str(error)) from error
-        if not URL(credentials.identity.server).host:
+        if not _has_host(credentials.identity.server):
             raise KubeConfigError(f"server {credentials.identity.server!r} is not a URL like https://host:6443")
         agent = settings.user_agent if "/" in settings.user_agent else f"{settings.user_agent}/{__version__}"
         return cls(credentials, namespace=namespace(), user_agent=agent)
@@ -327,8 +327,8 @@ class Transport:
                 await pool.retire()
         return identity
 
-    def _url(self, path: str, params: Mapping[str, str] | None) -> URL:
-        return URL(self.server + path, encoded=True).with_query(params or None)
+    def _url(self, path: str, params: Mapping[str, str] | None) -> str:
+        return f"{self.server}{path}?{urlencode(params)}" if params else self.server + path
 
     @staticmethod
     def _headers(identity: Identity, accept: str, content_type: str | None) -> dict[str, str]:
@@ -350,6 +350,13 @@ class Transport:
 
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _has_host(server: str) -> bool:
+    try:
+        return bool(urlsplit(server).hostname)
+    except ValueError:
+        return False
 
 
 async def _loader(settings: ConnectionSettings) -> tuple[Loader, Callable[[], str | None]]:
