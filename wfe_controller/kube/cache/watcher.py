@@ -209,8 +209,8 @@ class Watcher:
     # -- requests ----------------------------------------------------------------------------------------------------
 
     def _begin_list(self, now: float) -> ListRequest | WatchRequest:
+        self._initial = {}
         if self._settings.watch_list and not self._forced and now >= self._watch_list_after:
-            self._initial = {}
             self._phase = Phase.INITIAL
             return self._open(self._resource_version, now, send_initial_events=True)
         self._phase = Phase.LISTING
@@ -235,7 +235,7 @@ class Watcher:
 
     def _wait(self, now: float, *, then_list: bool, at_least: float = 0.0, at_most: float = float("inf")) -> Wait:
         self._phase = Phase.WAITING
-        self._list_next = then_list or not self._resource_version
+        self._list_next = then_list
         return Wait(max(min(self._backoff.next(now), at_most), at_least))
 
     # -- list --------------------------------------------------------------------------------------------------------
@@ -357,12 +357,10 @@ class Watcher:
     def _fall_back(self, now: float) -> list[Output]:
         """WatchList did not work out: plain list at once, and no new attempt for a while."""
         self._watch_list_after = now + self._settings.watch_list_pause
-        self._initial = {}
         return [self._begin_list(now)]
 
     def _gone(self, now: float) -> list[Output]:
         self._resource_version = ""
-        self._initial = {}
         due = self._last_gone + self._settings.gone_interval
         if now >= due:
             self._last_gone = now
@@ -376,8 +374,6 @@ class Watcher:
         if self._server_errors_since is None:
             self._server_errors_since = now
         expired = now - self._server_errors_since >= self._settings.server_error_window
-        if expired:
-            self._server_errors_since = None
         return self._throttle_wait(error, now, then_list=expired)
 
     def _throttle_wait(self, error: KubeError, now: float, *, then_list: bool) -> Wait:

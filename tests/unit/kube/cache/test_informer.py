@@ -392,6 +392,26 @@ async def test_ending_run_fails_waiting_fences() -> None:
         await fence
 
 
+async def test_a_fence_does_not_hang_when_its_own_replace_meets_a_bug() -> None:
+    """I-42: run() ends with the handler's exception, and whoever waits is told that it ended."""
+    api = MemoryApi()
+    inf = informer(api)
+    task = asyncio.create_task(inf.run())
+    await inf.wait_synced(1)
+    await settle()
+    api.mute()
+    api.create("a")
+
+    def handler(change: Change) -> None:
+        raise ValueError("bug")
+
+    inf.add_handler(handler)
+    with pytest.raises(RuntimeError, match="has ended"):
+        await asyncio.wait_for(inf.relist(), 10)
+    with pytest.raises(ValueError, match="bug"):
+        await task
+
+
 # -- the wire
 
 

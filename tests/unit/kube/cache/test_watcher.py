@@ -347,6 +347,10 @@ LIST_WATCH = {
         [*LISTED, ev("ADDED", "a", 105), Relist(), page(rv="200")],
         [*SYNCED, ("ADDED", "a", "105"), FIRST, *HUNDRED_PLUS],
     ),
+    "I-30 after the fence, relists are ordinary again": (
+        [*LISTED, Relist(), page(rv="200"), Opened(), WatchFailed(refusal(403)), Timer()],
+        [*SYNCED, FIRST, *HUNDRED_PLUS, ("ended", "error"), "surfaced", "wait", ("list", "200", None, "")],
+    ),
     "I-30 a fence whose list fails stays a quorum list": (
         [*LISTED, Relist(), ListFailed(ConnectionFailed("x")), Timer(), page(rv="200")],
         [*SYNCED, FIRST, "failed", "wait", FIRST, *HUNDRED_PLUS],
