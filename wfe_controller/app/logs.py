@@ -57,9 +57,17 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            structlog.get_logger(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+            structlog.get_logger(record.name).log(record.levelno, _message(record), exc_info=record.exc_info)
         except Exception:  # noqa: BLE001 - logging's own contract: a broken record is reported, never raised
             self.handleError(record)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The text of a record; a wrong format string of somebody else's is shown with its arguments."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        return f"{record.msg} {record.args!r}"
 
 
 class LogControl:

@@ -175,6 +175,43 @@ def test_an_explicit_file_must_exist(tmp_path: Path) -> None:
 ADDRESS = "not an address; write it as host:port or :port with a port of 0 to 65535, like :9090"
 IPV6 = "not an address; an IPv6 address goes into brackets, like [::1]:9090"
 TIMEOUT = "must be between 1m and 24h, as a WorkflowExecution's own timeout"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\xff\xfe", "not UTF-8 at byte 0; save it as UTF-8"),
+        (b"#" * (1024 * 1024 + 1), "1048577 bytes, more than 1048576; is it the right file?"),
+    ],
+    ids=["encoding", "size"],
+)
+def test_a_file_of_another_kind_is_refused(content: bytes, problem: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(content)
+    assert refusal(path=file) == [f"config file {file}: {problem}"]
+
+
+def test_a_file_behind_something_that_is_no_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    (line,) = refusal(path=tmp_path / "plain" / "config.yaml")
+    assert line.endswith("cannot be read (Not a directory); correct its permissions")
+
+
+@pytest.mark.parametrize("content", ["", "# only a comment\n", "client:\n", "audit:\n  http:\n"])
+def test_empty_files_and_sections_mean_the_defaults(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    assert load_settings(file, {}, {}).hash == load_settings(default_path=NOWHERE).hash
+
+
+def test_yaml_merge_keys_and_anchors_work(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("client: &rates {qps: 5, burst: 9}\n")
+    assert load_settings(file, {}, {}).client.burst == 9
+    file.write_text("steps: {stepTimeout: &t 1m, drainTimeout: *t}\n")
+    assert load_settings(file, {}, {}).steps.drain_timeout == 60
+
+
 DURATION = "not a duration; write a duration with its unit, like 90s, 5m or 1h30m"
 NAMESPACE = (
     "not a namespace name; write lower-case letters, digits and '-', starting and ending with a letter or digit, "
@@ -215,6 +252,8 @@ NAMESPACE = (
         ("policies.mode", False, "false (FILE): must be one of off, observe or enforce"),
         ("audit.http.url", "ftp://u:p@x", None),
         ("execution.allowedRegistries", ["a b"], None),
+        ("execution.allowedRegistries", "[1", '"[1" (FILE): not a list; write a,b or a JSON array'),
+        ("execution.allowedRegistries", 5, "5 (FILE): not a list; write one, like [a, b]"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_told_with_key_value_origin_rule_and_remedy(

@@ -205,6 +205,39 @@ async def test_an_absent_or_unreadable_crd(cluster: Cluster) -> None:
     assert rows["crd targetlocks"].verdict is Verdict.WARN
 
 
+@pytest.mark.parametrize("fault", ["not established", "not served"])
+async def test_a_crd_that_is_there_but_not_usable_fails(cluster: Cluster, fault: str) -> None:
+    definition = cluster.objects["customresourcedefinitions", "", "targetlocks.kubernaut.ai"]
+    assert isinstance(definition, dict)
+    if fault == "not served":
+        definition["spec"]["versions"][0]["served"] = False
+    else:
+        definition["status"]["conditions"][0]["status"] = "False"
+    assert fault in only(await examine(cluster)).seen
+
+
+async def test_a_newer_crd_is_a_warning(cluster: Cluster) -> None:
+    definition = cluster.objects["customresourcedefinitions", "", "targetlocks.kubernaut.ai"]
+    assert isinstance(definition, dict)
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["status"]["properties"]["novelty"] = {"type": "string"}
+    assert only(await examine(cluster), Verdict.WARN).seen == "unknown fields: status.novelty"
+
+
+async def test_a_server_without_a_date_is_a_warning(cluster: Cluster) -> None:
+    cluster.date = None
+    assert only(await examine(cluster), Verdict.WARN).name == "clock"
+
+
+async def test_what_may_not_be_looked_at_is_a_warning_not_a_failure(cluster: Cluster) -> None:
+    cluster.objects["namespaces", "", "kubernaut-system"] = FORBIDDEN
+    cluster.objects["serviceaccounts", "kubernaut-workflows", "kubernaut-workflow-runner"] = FORBIDDEN
+    cluster.objects["configmaps", "tekton-pipelines", "config-defaults"] = FORBIDDEN
+    rows = await examine(cluster)
+    assert [row.name for row in rows if row.verdict is Verdict.WARN] == ["namespace kubernaut-system", "runner account"]
+    assert {row.name: row.seen for row in rows}["tekton time-out"].endswith("not readable")
+
+
 async def test_missing_tekton_fails_only_when_it_is_required(cluster: Cluster) -> None:
     cluster.discovery = {}
     assert only(await examine(cluster)).seen == "tekton.dev/v1 is not served"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from wfe_controller.app.logs import LogControl, configure_logging
+from wfe_controller.app.logs import LogControl, _Bridge, configure_logging
 from wfe_controller.kube.clock import RealClock
 
 
@@ -102,6 +102,15 @@ def test_other_loggers_come_out_of_the_same_renderer_from_warning_on(control: Lo
     assert (first["logger"], first["level"], first["event"]) == ("asyncio", "error", "task died")
     assert "ValueError: x" in first["exception"]
     assert second["logger"] == "py.warnings"
+
+
+def test_a_record_that_cannot_be_formatted_is_shown_with_its_arguments(
+    control: LogControl, stream: io.StringIO
+) -> None:
+    (bridge,) = [handler for handler in logging.getLogger().handlers if isinstance(handler, _Bridge)]
+    record = logging.LogRecord("x", logging.ERROR, __file__, 1, "%d things", ("no number",), None)
+    bridge.handle(record)
+    assert [line["event"] for line in lines(stream)] == ["%d things ('no number',)"]
 
 
 def test_the_level_changes_while_running(control: LogControl, stream: io.StringIO) -> None:

@@ -118,6 +118,44 @@ def test_the_runtime_series_have_the_names_every_dashboard_knows(metrics: Metric
         assert now[name] == value, name
 
 
+def test_the_shells_other_events_are_counted_each_in_its_own_series(metrics: Metrics) -> None:
+    shell = metrics.workflows
+    shell.failed("TaskFailed", True)
+    shell.failed("ConfigurationError", False)
+    shell.transition("Pending", "Running")
+    shell.phase_lasted("Running", 3)
+    shell.illegal_transition()
+    shell.status_conflict()
+    shell.status_truncated()
+    shell.lock_conflict()
+    shell.lock_waited(0.2)
+    shell.start_latency(2)
+    shell.ran(30)
+    shell.blocked("ExecutionFailed")
+    shell.cleared(verified=True)
+    shell.orphan("pipelineruns")
+    shell.started("steps")
+    now = series(metrics)
+    for name in (
+        'workflowexecution_failures_total{execution="true",reason="TaskFailed"}',
+        'workflowexecution_failures_total{execution="false",reason="ConfigurationError"}',
+        'workflowexecution_phase_transitions_total{phase="Running"}',
+        'workflowexecution_phase_duration_seconds_count{phase="Running"}',
+        "workflowexecution_illegal_transitions_total",
+        "workflowexecution_status_conflicts_total",
+        "workflowexecution_status_truncated_total",
+        "workflowexecution_lock_conflicts_total",
+        "workflowexecution_lock_wait_seconds_count",
+        "workflowexecution_start_latency_seconds_count",
+        "workflowexecution_run_seconds_count",
+        'workflowexecution_blocks_total{reason="ExecutionFailed"}',
+        'workflowexecution_block_clearances_total{verified="true"}',
+        'workflowexecution_orphans_total{kind="pipelineruns"}',
+    ):
+        assert now[name] == 1, name
+    assert now["workflowexecution_pipelinerun_creation_total"] == 0, "a run of the other engine is no PipelineRun"
+
+
 @pytest.mark.looptime
 async def test_the_last_renewal_is_a_point_in_time() -> None:
     clock = LoopClock()
