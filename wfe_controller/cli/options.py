@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wfe_controller.app.config import Settings, load_settings
 from wfe_controller.app.exits import ConfigError
-from wfe_controller.kube.client.transport import ConnectionSettings
+
+if TYPE_CHECKING:
+    from wfe_controller.app.config import Settings
+    from wfe_controller.kube.client.transport import ConnectionSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +44,8 @@ def output_option(command: F) -> F:
 
 
 def connection(kubeconfig: str | None, context: str | None) -> ConnectionSettings:
+    from wfe_controller.kube.client.transport import ConnectionSettings  # loads the Kubernetes library
+
     return ConnectionSettings(kubeconfig=os.path.expanduser(kubeconfig) if kubeconfig else None, context=context)
 
 
@@ -49,6 +53,8 @@ def settings(
     config: Path | None, assignments: tuple[str, ...], flags: Mapping[str, tuple[str, str | None]] | None = None
 ) -> Settings:
     """Settings from all sources. ``flags``: dotted key -> (flag, value or None when not given); they beat ``--set``."""
+    from wfe_controller.app.config import load_settings  # loads pydantic
+
     overrides: dict[str, str] = {}
     origins: dict[str, str] = {}
     for assignment in assignments:
