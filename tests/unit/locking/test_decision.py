@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfe_controller.api.reasons import SkipReason
@@ -289,6 +289,7 @@ _records = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(lock=_records, state=st.none() | st.sampled_from(HolderState), run=st.sampled_from([None, RUN]))
 def test_every_skip_is_what_the_crd_accepts_and_no_wait_exceeds_its_window(
     lock: LockRecord, state: HolderState | None, run: ForeignRun | None
@@ -307,6 +308,7 @@ def test_every_skip_is_what_the_crd_accepts_and_no_wait_exceeds_its_window(
         assert run is None
 
 
+@settings(deadline=None)
 @given(lock=_records)
 def test_pruning_never_changes_an_answer_except_a_skewed_wait(lock: LockRecord) -> None:
     before, after = ask(lock, state=HolderState.LIVE), ask(prune(lock, NOW, LIMITS), state=HolderState.LIVE)

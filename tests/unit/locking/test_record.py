@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfe_controller.api.names import lock_name
@@ -183,6 +183,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(status=_JSON)
 def test_every_shape_is_either_read_or_refused_never_a_crash(status: Any) -> None:
     obj = lock(status)
@@ -193,6 +194,7 @@ def test_every_shape_is_either_read_or_refused_never_a_crash(status: Any) -> Non
     assert record.status_json() == (status or {})
 
 
+@settings(deadline=None)
 @given(offset=st.floats(0, 86400), outcome=st.sampled_from(LockOutcome), during=st.booleans(), counts=st.booleans())
 def test_writing_and_reading_back_gives_the_same_record(
     offset: float, outcome: LockOutcome, during: bool, counts: bool
