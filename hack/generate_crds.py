@@ -1,20 +1,23 @@
-"""``make crds``: write manifests/crds from the models. A test compares the two, so a forgotten run shows."""
+"""``make crds``: write the generated files of manifests/ (CRDs, RBAC, namespaces) from the code.
+
+Tests compare the two, so a forgotten run shows.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from wfe_controller.api import crd
+from wfe_controller.cli.manifests import generated_files
 
-TARGET = Path(__file__).resolve().parents[1] / "manifests" / "crds"
+MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
 
 
 def main() -> None:
-    TARGET.mkdir(parents=True, exist_ok=True)
-    for resource in crd.KINDS:
-        path = TARGET / crd.file_name(resource)
-        path.write_text(crd.to_yaml(crd.crd(resource.kind)))
-        print(path.relative_to(TARGET.parents[1]))
+    for name, content in generated_files().items():
+        path = MANIFESTS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        print(path.relative_to(MANIFESTS.parent))
 
 
 if __name__ == "__main__":

@@ -926,12 +926,12 @@ CASES = [
         (
             (
                 'spec.executionConfig.timeout: Invalid value: "59s": is outside 1m to 24h: write a '
-                "duration such as 30m, or leave it out for 30m"
+                "duration such as 30m, or leave it out for the default"
             ),
         ),
         (
             'spec.executionConfig.timeout "59s" is outside 1m to 24h: write a duration such as 30m, or '
-            "leave it out for 30m"
+            "leave it out for the default"
         ),
     ),
     Case(
@@ -942,12 +942,12 @@ CASES = [
         (
             (
                 'spec.executionConfig.timeout: Invalid value: "24h1s": is outside 1m to 24h: write a '
-                "duration such as 30m, or leave it out for 30m"
+                "duration such as 30m, or leave it out for the default"
             ),
         ),
         (
             'spec.executionConfig.timeout "24h1s" is outside 1m to 24h: write a duration such as 30m, '
-            "or leave it out for 30m"
+            "or leave it out for the default"
         ),
     ),
     Case(

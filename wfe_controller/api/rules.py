@@ -59,7 +59,7 @@ TIMEOUT = (
     rule(
         f"!self.matches('{DURATION_PATTERN.replace(BACKSLASH, BACKSLASH * 2)}') || "
         "(duration(self) >= duration('1m') && duration(self) <= duration('24h'))",
-        "is outside 1m to 24h: write a duration such as 30m, or leave it out for 30m",
+        "is outside 1m to 24h: write a duration such as 30m, or leave it out for the default",
     ),
 )
 

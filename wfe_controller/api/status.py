@@ -154,15 +154,6 @@ class LockInfo(StatusModel):
     acquired_at: Instant | None = None
 
 
-class Cancellation(StatusModel):
-    """A cancel or a deletion in progress; survives a restart of the controller."""
-
-    requested_at: Instant
-    by: ShortText | None = None
-    reason: Message | None = None
-    escalation: Literal["CancelledRunFinally", "Cancelled", "Deleted", "Incomplete"] | None = None
-
-
 class ExecutionPlan(StatusModel):
     """Names only."""
 
@@ -308,8 +299,6 @@ class WorkflowExecutionStatus(StatusModel):
     """Why it failed, was skipped, or waits; absent while it plainly runs."""
     message: LongMessage | None = None
     execution_engine: Engine | None = None
-    workflow_id: Annotated[str, Field(max_length=256)] | None = None
-    """What streaks and cooldowns are kept under."""
     definition_hash: Annotated[str, Field(max_length=64)] | None = None
     start_time: Instant | None = None
     """When the run, or the first step, was launched."""
@@ -342,7 +331,6 @@ class WorkflowExecutionStatus(StatusModel):
     ) = None
     approval: Approval | None = None
     lock: LockInfo | None = None
-    cancellation: Cancellation | None = None
     rollback: Rollback | None = None
     adaptive_adjustments: (
         Annotated[list[AdaptiveAdjustment], Field(max_length=20, json_schema_extra=_ATOMIC)] | None

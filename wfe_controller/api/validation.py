@@ -200,7 +200,7 @@ def _durations(spec: model.WorkflowExecutionSpec) -> Iterator[Problem]:
             "spec.executionConfig.timeout",
             shown(written),
             "is outside 1m to 24h",
-            "write a duration such as 30m, or leave it out for 30m",
+            "write a duration such as 30m, or leave it out for the default",
         )
 
 

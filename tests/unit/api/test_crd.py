@@ -39,7 +39,7 @@ def at(resource: Resource, path: str) -> Mapping[str, Any]:
 def test_the_files_are_what_the_models_say(resource: Resource) -> None:
     """The models are the single source; `wfe-controller manifests crds` writes these files."""
     committed = (CRDS / crd.file_name(resource)).read_text()
-    assert committed == crd.to_yaml(crd.crd(resource.kind)), "run: make generate"
+    assert committed == crd.to_yaml(crd.crd(resource.kind)), "run: make crds"
     assert yaml.safe_load(committed) == crd.crd(resource.kind)
 
 
