@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from wfe_controller.kube.cache.cached import CachedObject, ObjectDecoder
+from wfe_controller.kube.cache.cached import CachedObject, Cold, ObjectDecoder
 from wfe_controller.kube.cache.changes import Added, Change, Deleted, Updated
 from wfe_controller.kube.cache.indexes import IndexFunc
 from wfe_controller.kube.cache.messages import Apply, Bookmark, Replace, Verb
@@ -61,7 +61,8 @@ class Informer:
     """See the module docstring. ``run`` must be running for anything to arrive.
 
     ``optional``: the type may be missing or forbidden without holding up the start (``settled``); it is retried every
-    30 s at most. ``resync_period`` in seconds, 0 = never; actual periods are up to 10 % longer.
+    30 s at most. ``cold`` says which objects are stored compressed (finished ones). ``resync_period`` in seconds,
+    0 = never; actual periods are up to 10 % longer.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Informer:
         resync_period: float = 36000.0,
         optional: bool = False,
         transform: Transform = keep,
+        cold: Cold | None = None,
         settings: WatchSettings | None = None,
     ) -> None:
         self.resource = resource
@@ -93,7 +95,7 @@ class Informer:
         self._synced = False
         self._settled = asyncio.Event()
         self._watcher = Watcher(
-            decode := ObjectDecoder(resource, transform=transform, known=self._store.get),
+            decode := ObjectDecoder(resource, transform=transform, known=self._store.get, cold=cold),
             settings=settings,
             rng=self._rng,
         )

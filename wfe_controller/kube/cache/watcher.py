@@ -1,7 +1,7 @@
 """List and watch as a synchronous state machine: ``step(input, now) -> outputs``. No I/O, no clock, no tasks.
 
-Role: decide which request comes next and what a line means. Neighbours: ``messages`` (inputs and outputs), ``pager``
-(paging of one list), ``reflector`` (executes the outputs), ``informer`` (applies them).
+Role: decide which request comes next and what a line means. Neighbours: ``messages`` (inputs and outputs), ``wire``
+(the JSON), ``pager`` (paging of one list), ``reflector`` (executes the outputs), ``informer`` (applies them).
 
 Guarantees, one test table row each:
 I-1  watches start from the version of the list; later from the version of the last event or bookmark.
@@ -56,6 +56,15 @@ from wfe_controller.kube.cache.messages import (
 )
 from wfe_controller.kube.cache.pager import Listing, ListRequest
 from wfe_controller.kube.cache.transforms import DECODE_ERRORS
+from wfe_controller.kube.cache.wire import (
+    BOOKMARK,
+    ENVELOPE,
+    INITIAL_EVENTS_END,
+    VERBS,
+    UndecodableLine,
+    status_error,
+    version_refused,
+)
 from wfe_controller.kube.clock import jitter
 from wfe_controller.kube.errors import (
     ApiError,
@@ -67,12 +76,9 @@ from wfe_controller.kube.errors import (
     RequestTimeout,
     Throttled,
     Unavailable,
-    api_error,
     transient,
 )
 from wfe_controller.kube.objects import ObjectKey, compare_resource_versions
-
-INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,29 +109,6 @@ class Phase(Enum):
     INITIAL = auto()  # a WatchList stream before its closing bookmark
     WATCHING = auto()
     WAITING = auto()
-
-
-class _Envelope(msgspec.Struct, gc=False):
-    type: str
-    object: msgspec.Raw
-
-
-class _BookmarkMetadata(msgspec.Struct, gc=False):
-    resourceVersion: str
-    annotations: dict[str, str] | None = None
-
-
-class _BookmarkObject(msgspec.Struct, gc=False):
-    metadata: _BookmarkMetadata
-
-
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
-_BOOKMARK = msgspec.json.Decoder(_BookmarkObject)
-_VERBS = {verb.value: verb for verb in Verb}
-
-
-class UndecodableLine(KubeError):
-    """A watch line that is no watch event: half a line, or something that is not the API server answering."""
 
 
 class Watcher:
@@ -261,7 +244,7 @@ class Watcher:
             full = self._listing.expired()
             if full is not None:
                 return [full]
-        if _version_refused(error) and self._listing.request.resource_version:
+        if version_refused(error) and self._listing.request.resource_version:
             self._resource_version = ""
             return [self._begin_list(now)]
         if transient(error):
@@ -273,15 +256,15 @@ class Watcher:
     def _line(self, data: bytes, now: float) -> list[Output]:
         self._lines += 1
         try:
-            event = _ENVELOPE.decode(data)
+            event = ENVELOPE.decode(data)
         except DECODE_ERRORS as error:
             return self._undecodable_line(error, now)
-        verb = _VERBS.get(event.type)
+        verb = VERBS.get(event.type)
         if verb is None:
             if event.type == "BOOKMARK":
                 return self._bookmark(event.object)
             if event.type == "ERROR":
-                return self._watch_failed(_status_error(event.object), now)
+                return self._watch_failed(status_error(event.object), now)
             return [Skipped(f"unknown event type {event.type[:63]!r}")]
         try:
             obj = self._decode(event.object)
@@ -302,7 +285,7 @@ class Watcher:
 
     def _bookmark(self, raw: msgspec.Raw) -> list[Output]:
         try:
-            meta = _BOOKMARK.decode(raw).metadata
+            meta = BOOKMARK.decode(raw).metadata
         except DECODE_ERRORS as error:
             return [Skipped(f"BOOKMARK: {error}")]
         if not meta.resourceVersion:
@@ -333,7 +316,7 @@ class Watcher:
         return [WatchEnded("silent"), self._begin_watch(now)]
 
     def _watch_failed(self, error: KubeError, now: float) -> list[Output]:
-        if _version_refused(error):
+        if version_refused(error):
             return [WatchEnded("gone"), *self._gone(now)]
         if isinstance(error, Throttled):
             then_list = self._phase is Phase.INITIAL
@@ -415,27 +398,3 @@ class Watcher:
         self.forbidden = False
         self._server_errors_since = None
         self._undecodable = 0
-
-
-def _version_refused(error: KubeError) -> bool:
-    """410 in any form, or "Too large resource version" (a restored or lagging server; 504 with a cause)."""
-    if isinstance(error, Gone):
-        return True
-    if not isinstance(error, ApiError):
-        return False
-    return (
-        any(cause.reason == "ResourceVersionTooLarge" for cause in error.causes)
-        or "Too large resource version" in error.message
-    )
-
-
-def _status_error(raw: msgspec.Raw) -> KubeError:
-    """The error in an ERROR event."""
-    try:
-        status = msgspec.json.decode(raw, type=dict[str, object])
-    except DECODE_ERRORS as error:
-        return UndecodableLine(f"ERROR event without Status: {error}")
-    code = status.get("code")
-    if status.get("kind") != "Status":
-        return UndecodableLine("ERROR event without Status")
-    return api_error(code if isinstance(code, int) else 500, status)

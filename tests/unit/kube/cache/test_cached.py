@@ -211,3 +211,40 @@ def test_unchanged_objects_are_reused_and_changed_ones_share_their_key() -> None
     recreated = decoder(raw(wfe("a", 5, uid="another")))
     assert recreated is not first
     assert recreated.uid == "another"
+
+
+def finished(number: int, phase: str = "Completed") -> dict[str, Any]:
+    conditions = [{"type": t, "status": "True", "message": f"message {number} " * 20} for t in ("A", "B", "C")]
+    return wfe(f"n{number}", number, status={"phase": phase, "conditions": conditions})
+
+
+def test_cold_objects_are_packed_and_read_the_same() -> None:
+    """W8: finished objects take a fraction; readers see no difference."""
+    decoder = ObjectDecoder(WFE, cold=lambda obj: obj.field("status", "phase") == "Completed")
+    plain = ObjectDecoder(WFE)
+    hot = decoder(raw(finished(1, "Running")))
+    assert hot.packer is None
+    for number in range(2, 30):
+        packed, same = decoder(raw(finished(number))), plain(raw(finished(number)))
+        assert packed.packer is not None
+        assert len(packed.stored) < len(same.stored) / 4
+        assert (packed.body, packed.decode(), packed.key) == (same.body, same.decode(), same.key)
+        assert packed.field("status", "phase") == "Completed"
+        assert (packed.labels, packed.same_as(same)) == (same.labels, True)
+
+
+def test_small_cold_objects_stay_plain() -> None:
+    assert ObjectDecoder(WFE, cold=lambda _: True)(raw(wfe("a", 1))).packer is None
+
+
+def test_a_cold_test_that_raises_keeps_the_object_plain() -> None:
+    """I-19"""
+
+    def broken(obj: CachedObject) -> bool:
+        raise RuntimeError("bug")
+
+    with capture_logs() as logs:
+        obj = ObjectDecoder(WFE, cold=broken)(raw(finished(1)))
+    assert obj.packer is None
+    assert obj.decode()["status"] == finished(1)["status"]
+    assert [entry["event"] for entry in logs] == ["cold test failed"]
