@@ -83,6 +83,7 @@ class ProcessTable:
         self._path = work_dir / "processes.json"
         self._logs = work_dir / "logs"
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self.exit_codes: dict[str, int] = {}
         self.records: dict[str, Record] = {}
         if self._path.exists():
             self.records = {item["name"]: Record(**item) for item in json.loads(self._path.read_text())}
@@ -145,21 +146,22 @@ class ProcessTable:
             self.signal(name, signal.SIGCONT)  # a stopped process takes TERM only when it goes on
         deadline = time.monotonic() + grace
         waiting = list(names)
-        while waiting := [name for name in waiting if self._running(name)]:
+        while waiting := [name for name in waiting if self.running(name)]:
             if time.monotonic() > deadline:
                 for name in waiting:
                     self.signal(name, signal.SIGKILL)
                 deadline = time.monotonic() + 5.0
             time.sleep(POLL_SECONDS)
 
-    def _running(self, name: str) -> bool:
+    def running(self, name: str) -> bool:
+        """Whether it still runs. The exit code of one started by this table is in ``exit_codes`` afterwards."""
         record = self.records[name]
         child = self._children.get(record.pid)
         if child is None:
             return record.alive
         if child.poll() is None:
             return True
-        del self._children[record.pid]
+        self.exit_codes[name] = self._children.pop(record.pid).returncode
         return False
 
     def states(self) -> Iterator[tuple[Record, str]]:

@@ -16,6 +16,7 @@ from hack.controlplane import BinariesMissing, Plane
 from hack.controlplane.binaries import complete
 from hack.controlplane.kubelet import Kubelet
 from hack.controlplane.plane import planes_root, sweep
+from tests.support.replicas import Controllers, install_rights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CRDS = REPOSITORY / "manifests" / "crds"
@@ -75,3 +76,17 @@ def namespace(plane: Plane) -> Iterator[str]:
     plane.ensure_namespace(name)
     yield name
     plane.client.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def controller_kubeconfig(plane: Plane) -> Path:
+    """A token of the controller's own service account, which has the generated RBAC and nothing else."""
+    return install_rights(plane)
+
+
+@pytest.fixture
+def controllers(plane: Plane, controller_kubeconfig: Path) -> Iterator[Controllers]:
+    """``controllers()`` starts one more ``wfe-controller run``; all are stopped with the test."""
+    started = Controllers(plane, controller_kubeconfig, f"wfe-{uuid.uuid4().hex[:6]}")
+    yield started
+    started.stop()
