@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from wfe_controller.kube.cache.cached import CachedObject
 from wfe_controller.kube.cache.store import Objects, Store
@@ -33,7 +34,7 @@ class UnionStore(Store):
         return [obj for part in self._parts for obj in part.list()]
 
     def keys(self) -> Sequence[ObjectKey]:
-        return [key for part in self._parts for key in part.keys()]
+        return list(chain.from_iterable(part.keys() for part in self._parts))
 
     def by_index(self, name: str, value: str) -> Objects:
         return [obj for part in self._parts for obj in part.by_index(name, value)]
