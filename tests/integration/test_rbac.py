@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,24 @@ def installed(plane: Plane) -> Plane:
     return plane
 
 
+@pytest.fixture(scope="module")
+def controller(installed: Plane) -> Iterator[RestClient]:
+    """A client with the rights of the controller's account and no others."""
+    with closing(
+        RestClient.from_kubeconfig(installed.kubeconfig_for(COMPONENT, DEFAULT_CONTROLLER_NAMESPACE))
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def runner(installed: Plane) -> Iterator[RestClient]:
+    """A client with the rights of a run."""
+    with closing(
+        RestClient.from_kubeconfig(installed.kubeconfig_for(RUNNER_SERVICE_ACCOUNT, DEFAULT_EXECUTION_NAMESPACE))
+    ) as client:
+        yield client
+
+
 def may(client: RestClient, verb: str, resource: str, namespace: str, name: str = "") -> bool:
     plural, _, group = resource.partition(".")
     plural, _, subresource = plural.partition("/")
@@ -45,13 +65,12 @@ def may(client: RestClient, verb: str, resource: str, namespace: str, name: str 
     return bool(client.create(REVIEWS, body)["status"]["allowed"])
 
 
-def test_the_controller_has_every_right_it_asks_for(installed: Plane) -> None:
+def test_the_controller_has_every_right_it_asks_for(controller: RestClient) -> None:
     """P:W9: the account of the Deployment passes its own preflight."""
-    client = RestClient.from_kubeconfig(installed.kubeconfig_for(COMPONENT, DEFAULT_CONTROLLER_NAMESPACE))
     denied = [
-        f"{right} in {namespace or 'the cluster'}"
-        for right, namespace in SCOPE.questions(RIGHTS)
-        if not client.create(REVIEWS, review(right, namespace))["status"]["allowed"]
+        str(question)
+        for question in SCOPE.questions(RIGHTS)
+        if not controller.create(REVIEWS, review(question))["status"]["allowed"]
     ]
     assert denied == []
 
@@ -77,22 +96,20 @@ def test_the_controller_has_every_right_it_asks_for(installed: Plane) -> None:
         ("impersonate", "serviceaccounts", DEFAULT_EXECUTION_NAMESPACE, RUNNER_SERVICE_ACCOUNT),
     ],
 )
-def test_the_controller_may_not(installed: Plane, verb: str, resource: str, namespace: str, name: str) -> None:
-    client = RestClient.from_kubeconfig(installed.kubeconfig_for(COMPONENT, DEFAULT_CONTROLLER_NAMESPACE))
-    assert not may(client, verb, resource, namespace, name)
+def test_the_controller_may_not(controller: RestClient, verb: str, resource: str, namespace: str, name: str) -> None:
+    assert not may(controller, verb, resource, namespace, name)
 
 
-def test_the_runner_may_nothing_until_it_is_bound(installed: Plane, namespace: str) -> None:
+def test_the_runner_may_nothing_until_it_is_bound(installed: Plane, runner: RestClient, namespace: str) -> None:
     """T-12: then it may change workloads there, and there only; Secrets never."""
-    client = RestClient.from_kubeconfig(installed.kubeconfig_for(RUNNER_SERVICE_ACCOUNT, DEFAULT_EXECUTION_NAMESPACE))
-    assert not may(client, "get", "deployments.apps", namespace)
+    assert not may(runner, "get", "deployments.apps", namespace)
     binding = yaml.safe_load((MANIFESTS / "samples/runner-binding.yaml").read_text())
     binding["metadata"]["namespace"] = namespace
     installed.apply(binding)
-    eventually(lambda: may(client, "patch", "deployments.apps", namespace), what="the bound and aggregated rights")
-    assert not may(client, "patch", "deployments.apps", "default")
-    assert not may(client, "get", "secrets", namespace)
-    assert not may(client, "delete", "deployments.apps", namespace)
+    eventually(lambda: may(runner, "patch", "deployments.apps", namespace), what="the bound and aggregated rights")
+    assert not may(runner, "patch", "deployments.apps", "default")
+    assert not may(runner, "get", "secrets", namespace)
+    assert not may(runner, "delete", "deployments.apps", namespace)
 
 
 @pytest.mark.parametrize("overlay", ["base", "overlays/dev", "overlays/prod"])

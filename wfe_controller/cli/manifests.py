@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import click
 
 from wfe_controller.api import crd
-from wfe_controller.api.names import DEFAULT_CONTROLLER_NAMESPACE, DEFAULT_EXECUTION_NAMESPACE
+from wfe_controller.api.names import DEFAULT_CONTROLLER_NAMESPACE, DEFAULT_EXECUTION_NAMESPACE, LEASE_NAME
 from wfe_controller.app.rights import Scope
 from wfe_controller.cli import rbac as access
 from wfe_controller.kube.objects import Json
@@ -73,6 +73,13 @@ def _placement(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say where things are."""
     for option in (
         click.option(
+            "--lease",
+            default=LEASE_NAME,
+            show_default=True,
+            metavar="NAME",
+            help="Name of the leader election Lease (controller.leaderElectionId).",
+        ),
+        click.option(
             "--watch-namespace",
             "watched",
             multiple=True,
@@ -117,14 +124,14 @@ def print_crds() -> None:
 
 @manifests.command("rbac")
 @_placement
-def print_rbac(home: str, execution: str, watched: tuple[str, ...]) -> None:
+def print_rbac(home: str, execution: str, watched: tuple[str, ...], lease: str) -> None:
     """Accounts, Roles and bindings: of the controller, of the runs, and roles for people."""
-    click.echo(to_yaml(access.rbac(Scope(home, execution, watched))), nl=False)
+    click.echo(to_yaml(access.rbac(Scope(home, execution, watched, lease=lease))), nl=False)
 
 
 @manifests.command("all")
 @_placement
-def print_all(home: str, execution: str, watched: tuple[str, ...]) -> None:
+def print_all(home: str, execution: str, watched: tuple[str, ...], lease: str) -> None:
     """Everything but the Deployment: namespaces, CRDs, RBAC. Enough for a controller that runs elsewhere."""
-    scope = Scope(home, execution, watched)
+    scope = Scope(home, execution, watched, lease=lease)
     click.echo(to_yaml([*namespaces(scope), *crds(), *access.rbac(scope)]), nl=False)

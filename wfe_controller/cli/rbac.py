@@ -19,13 +19,14 @@ AGGREGATE_TO_RUNNER = f"{names.GROUP}/aggregate-to-workflow-runner"
 RBAC = "rbac.authorization.k8s.io"
 
 
-def rules_for(place: Place, rights: Iterable[Right] = RIGHTS) -> list[Json]:
+def rules_for(place: Place, scope: Scope, rights: Iterable[Right] = RIGHTS) -> list[Json]:
     """PolicyRules of one place: rights on the same group with the same names and verbs share one rule."""
     verbs: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for right in rights:
         if right.place is place:
             resource = f"{right.resource.plural}/{right.subresource}" if right.subresource else right.resource.plural
-            verbs.setdefault((right.resource.group, resource, right.names), []).append(right.verb)
+            named = scope.object_names(right) if right.names else ()
+            verbs.setdefault((right.resource.group, resource, named), []).append(right.verb)
     merged: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for (group, resource, named), allowed in verbs.items():
         merged.setdefault((group, named, tuple(allowed)), []).append(resource)
@@ -79,7 +80,7 @@ def controller(scope: Scope) -> list[Json]:
         granted += [(ACCOUNT, "", Place.WATCHED), (f"{ACCOUNT}-cluster", "", Place.CLUSTER)]
     out = [_account(ACCOUNT, scope.home)]
     for name, namespace, place in granted:
-        out += [_role(name, namespace, rules_for(place)), _binding(name, namespace, scope.home)]
+        out += [_role(name, namespace, rules_for(place, scope)), _binding(name, namespace, scope.home)]
     return out
 
 

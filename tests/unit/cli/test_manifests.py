@@ -53,7 +53,7 @@ def test_each_role_grants_exactly_the_table_of_rights(place: Place) -> None:
         for right in RIGHTS
         if right.place is place
     }
-    assert granted(rbac.rules_for(place)) == asked
+    assert granted(rbac.rules_for(place, SCOPE)) == asked
 
 
 def test_nothing_is_granted_on_secrets_and_nothing_by_a_wildcard() -> None:
@@ -136,6 +136,14 @@ def test_other_namespaces_go_everywhere() -> None:
     places = {obj["metadata"].get("namespace", "") for obj in objects}
     assert places == {"", "ops", "runs", "team-a"}
     assert not [obj for obj in objects if "kubernaut-system" in str(obj) or "kubernaut-workflows" in str(obj)]
+
+
+def test_another_lease_is_granted_by_its_name() -> None:
+    """controller.leaderElectionId: the Role names the Lease, so it has to follow."""
+    rules = [rule for obj in run("rbac", "--lease", "second") for rule in obj.get("rules", ())]
+    assert [rule["resourceNames"] for rule in rules if "leases" in rule["resources"] and "update" in rule["verbs"]] == [
+        ["second"]
+    ]
 
 
 def test_one_namespace_for_both_is_created_once() -> None:
