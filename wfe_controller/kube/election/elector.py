@@ -9,9 +9,13 @@ Guarantees
   * No request outlives max(1 s, renew_deadline / 2), nor the time left (I-50).
   * A record that carries our identity is ours only if this process sent exactly it (E3): two processes with one
     identity exclude each other like strangers.
+  * A Lease that is missing is created by a contender that never saw it after two retry periods, by one that did after
+    the duration it saw: deleting a Lease frees nothing.
   * On loss the gate is closed before anybody is told (I-51); ``on_lost`` is called exactly once per run (I-54).
 Caveat
   * Election is not fencing: a write that was sent while the gate was open can land later. Writes are compare-and-swap.
+  * A Lease that is deleted while its holder is cut off is free for a contender that starts in that moment. Nobody needs
+    the right to delete it.
 Neighbours: :mod:`.lease` codec; ``control.manager`` runs, drains, releases; ``client.api`` asks the gate.
 """
 
@@ -98,6 +102,7 @@ class Elector:
         self._request_limit = max(1.0, renew_deadline / 2)
         self._observed: LeaseRecord | None = None
         self._observed_at = 0.0
+        self._missing_since: float | None = None
         self._sent: dict[datetime, float] = {}
         """renewTime of each record this process sent and that may be on the server -> boottime of sending."""
         self._leading = False
@@ -156,6 +161,7 @@ class Elector:
         self._running = True
         self._sent.clear()
         self._observed = None
+        self._missing_since = None
         tasks: list[asyncio.Task[None]] = []
         try:
             self._instruments.leading(False)
@@ -217,6 +223,7 @@ class Elector:
                     return
                 self._trouble = None
             except Conflict as error:
+                self._missing_since = None
                 log.debug("lost the race for the lease", why=error.reason)
             except (KubeError, TimeoutError) as error:
                 self._complain("cannot read or take the lease", error)
@@ -228,6 +235,9 @@ class Elector:
         self._contact()
         if record is not None:
             self._observe(record)
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = self._clock.boottime()
         # A Lease that somebody deleted frees nothing: its holder may be writing for another renew_deadline.
         if self._expires_in() > 0:
             return False
@@ -310,7 +320,11 @@ class Elector:
     def _expires_in(self) -> float:
         """Seconds until the observed record may be taken over; <= 0: now."""
         record = self._observed
-        if record is None or not record.holder or self._is_mine(record):
+        if record is None:
+            # Never seen one. If it was deleted under a living holder, that one makes it again at its next renewal.
+            since = self._missing_since
+            return 0.0 if since is None else since + 2 * self._retry_period - self._clock.boottime()
+        if not record.holder or self._is_mine(record):
             return 0.0
         return self._observed_at + (record.duration or self._lease_duration) - self._clock.boottime()
 
