@@ -305,6 +305,7 @@ def test_a_lock_keeps_its_target(plane: Plane, namespace: str, patch: Patch) -> 
             "acquiredAt": "2026-01-01T00:00:00Z",
         },
         "workflows": [
+            {"workflowId": "cooling", "consecutiveFailures": 0, "cooldownUntil": "2026-01-01T00:09:00Z"},
             {"workflowId": "w", "consecutiveFailures": 2, "nextAllowedExecution": "2026-01-01T00:05:00Z"},
         ],
         "block": {

@@ -141,13 +141,23 @@ _WORKFLOWEXECUTION_COLUMNS = [
         wide=True,
     ),
 ]
-# A column shows one value: that of the first workflows[] entry, which the ledger keeps as the latest failure.
+# A column shows one value, the first that its path finds: the first workflow with a streak, and when that may go on.
 _TARGETLOCK_COLUMNS = [
     _column("Target", "string", ".spec.target", "Canonical form of the target."),
     _column("Holder", "string", ".status.holder.name", "Execution that may act on the target now."),
     _column("Blocked", "string", ".status.block.reason", "Why nothing may run until it is cleared."),
-    _column("Failures", "integer", ".status.workflows[0].consecutiveFailures", "Streak of pre-execution failures."),
-    _column("NextAllowed", "string", ".status.workflows[0].nextAllowedExecution", "When the next try is allowed."),
+    _column(
+        "Failures",
+        "integer",
+        ".status.workflows[?(@.consecutiveFailures>0)].consecutiveFailures",
+        "Streak of pre-execution failures of the first workflow that has one.",
+    ),
+    _column(
+        "NextAllowed",
+        "string",
+        ".status.workflows[?(@.consecutiveFailures>0)].nextAllowedExecution",
+        "When that workflow may be tried again.",
+    ),
     _AGE,
 ]
 
