@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import yaml
+from pydantic import BaseModel, Field
 
 from tests.support.crdschema import violations
 from wfe_controller.api import crd, reasons
@@ -167,6 +168,48 @@ def test_the_checker_of_the_tests_finds_what_a_server_would() -> None:
         "status.pipelineRunRef.namespace: required",
         "status.pipelineRunRef.uid: required",
     ]
+
+
+class _Unbounded(BaseModel):
+    text: str
+
+
+class _UnboundedList(BaseModel):
+    numbers: list[int]
+
+
+class _UnboundedMap(BaseModel):
+    numbers: dict[str, int]
+
+
+class _Union(BaseModel):
+    either: int | bool
+
+
+class _Exclusive(BaseModel):
+    number: Annotated[int, Field(gt=0)]
+
+
+class _Anything(BaseModel):
+    anything: Any
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (_Unbounded, "_Unbounded.text: a string without maxLength"),
+        (_UnboundedList, "_UnboundedList.numbers: a list without maxItems"),
+        (_UnboundedMap, "_UnboundedMap.numbers: a map without maxProperties"),
+        (_Union, "_Union.either: a structural schema has no unions"),
+        (_Exclusive, "_Exclusive.number: a structural schema has no exclusiveMinimum"),
+        (_Anything, "_Anything.anything: no type"),
+    ],
+)
+def test_a_model_that_no_crd_can_say_is_refused_with_the_place(model: type[BaseModel], why: str) -> None:
+    """Found when the CRD is generated, not when a server refuses it."""
+    with pytest.raises(crd.SchemaError) as refused:
+        crd.structural(model)
+    assert str(refused.value) == why
 
 
 def test_an_unknown_kind_is_a_key_error() -> None:

@@ -130,3 +130,19 @@ def test_any_json_anywhere_gives_a_spec_or_an_invalid_spec(path: tuple[str, ...]
 @given(JSON)
 def test_any_json_as_spec(value: Any) -> None:
     assert refusal(value).startswith("spec")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"targetResource": "prod/deployment/\ud800"},
+        {"parameters": {"A": "\ud800"}},
+        {"parameters": {"\ud800": "v"}},
+        {"\ud800": 1},
+        {"rationale": "\ud800"},
+        {"confidence": 10**400},
+    ],
+)
+def test_text_that_is_no_unicode_is_a_problem_not_a_crash(change: dict[str, Any]) -> None:
+    """P:W7: JSON can carry lone surrogates and numbers of any size."""
+    assert refusal({**TEKTON, **change}).startswith("spec")
