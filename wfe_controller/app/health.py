@@ -38,7 +38,13 @@ class Health:
         self._api = api
         self._clock = clock
         self._assembly = assembly
-        self._scope = Scope(home, settings.execution.namespace, settings.controller.watch_namespaces, settings.engines)
+        self._scope = Scope(
+            home,
+            settings.execution.namespace,
+            settings.controller.watch_namespaces,
+            settings.engines,
+            settings.controller.leader_election_id,
+        )
         self._asked: float | None = None
         self._rights = "not asked yet"
         self._schema = "not compared yet"

@@ -11,6 +11,7 @@ import random
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -33,7 +34,7 @@ from wfe_controller.kube.control.sources import connect, myself
 from wfe_controller.kube.control.worker import Controller
 from wfe_controller.kube.election.elector import AlwaysLeading, Elector
 from wfe_controller.kube.events.recorder import Recorder
-from wfe_controller.kube.objects import PODS, ObjectKey, Resource
+from wfe_controller.kube.objects import PODS, ObjectKey
 from wfe_controller.kube.queue.workqueue import WorkQueue
 from wfe_controller.locking.ledger import Ledger
 from wfe_controller.workflows.lockkeeper import LockKeeper
@@ -170,6 +171,7 @@ def assemble(
 
     runs.add_handler(world.graveyard.saw_run)
     task_runs.add_handler(world.graveyard.saw_task_run)
+    pods.add_handler(world.graveyard.saw_pod)
     for informer in executions:
         connect(informer, queue, myself)
         connect(informer, lock_queue, _lock_of_ended(home))
@@ -197,9 +199,7 @@ def assemble(
 def _informers(
     settings: Settings, api: Api, home: str, clock: Clock, rng: random.Random, metrics: Metrics
 ) -> dict[str, Informer]:
-    def informer(resource: Resource, **kwargs: object) -> Informer:
-        return Informer(api, resource, clock=clock, rng=rng, instruments=metrics, **kwargs)  # type: ignore[arg-type]
-
+    informer = partial(Informer, api, clock=clock, rng=rng, instruments=metrics)
     plural = names.WORKFLOWEXECUTIONS.plural
     watched = settings.controller.watch_namespaces
     indexes = {BY_TARGET: index_target, BY_UID: index_uid}
@@ -210,7 +210,7 @@ def _informers(
     return {
         **{
             (plural if len(watched) <= 1 else f"{plural}-{namespace}"): informer(
-                names.WORKFLOWEXECUTIONS, namespace=namespace or None, indexes=indexes
+                names.WORKFLOWEXECUTIONS, namespace=namespace or None, indexes=indexes, cold=_ended
             )
             for namespace in (watched or ("",))
         },
@@ -223,6 +223,11 @@ def _informers(
         ),
         PODS.plural: informer(PODS, namespace=execution, label_selector=ours, indexes=own),
     }
+
+
+def _ended(obj: CachedObject) -> bool:
+    """Finished objects are almost all of them and hardly ever looked at again: they are kept compressed."""
+    return obj.field("status", "phase") in TERMINAL
 
 
 def _owner_key(executions: Store) -> Callable[[CachedObject], Iterable[ObjectKey]]:

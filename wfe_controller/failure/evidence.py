@@ -192,7 +192,12 @@ def task_run_started(task_run: Json, pods: Iterable[Json]) -> Started:
     from_pods = _any((pod_started(p) for p in own), None)
     if from_pods is True:
         return True
-    from_steps = _any((_state_started(s, task_run) for s in step_states(task_run)), False)
+    states = step_states(task_run)
+    if from_pods is False and any(name_of(p) == pod_name for p in own):
+        # Tekton lists a step without any state while its pod waits and leaves it so when the run is cancelled (seen on
+        # 1.12): then the pod itself, if we saw it, is the better witness.
+        states = [s for s in states if any(s.get(key) is not None for key in ("running", "terminated", "waiting"))]
+    from_steps = _any((_state_started(s, task_run) for s in states), False)
     if from_steps is not False:
         return from_steps
     current, *earlier = _attempts(task_run)

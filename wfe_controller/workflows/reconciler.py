@@ -134,6 +134,7 @@ class Reconciler:
             engine_available=available,
             engine_why=why,
             last_seen_run=last_seen,
+            last_seen_pods=tuple(world.graveyard.pods(uid)),
             cached_task_runs=task_runs,
             lock_conflict_with=self._lock_doubt(snapshot),
         )

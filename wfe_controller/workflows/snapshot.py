@@ -75,8 +75,8 @@ class Snapshot:
     """One WorkflowExecution with what is known about it at ``now``.
 
     ``cached_run``, ``cached_task_runs`` and ``cached_pods`` come from the informers (may lag); ``inputs`` are live.
-    ``create_error`` is the refusal of the run's create in this reconcile. ``last_seen_run`` is the final state of an
-    own run that the watch saw being deleted.
+    ``create_error`` is the refusal of the run's create in this reconcile. ``last_seen_run`` and ``last_seen_pods`` are
+    the final states of an own run and of its pods that the watch saw being deleted.
     """
 
     wfe: Json
@@ -88,6 +88,7 @@ class Snapshot:
     cached_task_runs: tuple[Json, ...] = ()
     cached_pods: tuple[Json, ...] = ()
     last_seen_run: Json | None = None
+    last_seen_pods: tuple[Json, ...] = ()
     lock_conflict_with: str = ""
     create_error: KubeError | None = None
     inputs: Inputs = field(default_factory=Inputs)

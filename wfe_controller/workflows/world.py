@@ -26,6 +26,7 @@ BY_UID = "uid"
 BY_OWNER = "ownerUid"
 BY_TARGET = "targetResource"
 BY_TARGET_HASH = "targetHash"
+BY_HOLDER = "holderUid"
 GRAVEYARD = 512
 
 
@@ -38,7 +39,9 @@ class EventSink(Protocol):
 
 
 class Graveyard:
-    """Last states of deleted runs and TaskRuns, so that a result pruned under our eyes is not lost (TH13, P:T1).
+    """Last states of deleted runs, TaskRuns and pods: results and evidence deleted under our eyes (TH13, P:T1).
+
+    Tekton deletes the pods of a cancelled run, and only the pod could prove that no step ever started.
 
     Bounded, in memory only: after a restart such a run counts as vanished, which is the safe reading.
     """
@@ -47,6 +50,7 @@ class Graveyard:
         self._size = size
         self._runs: OrderedDict[str, Json] = OrderedDict()
         self._task_runs: OrderedDict[str, tuple[str, Json]] = OrderedDict()
+        self._pods: OrderedDict[str, tuple[str, Json]] = OrderedDict()
 
     def saw_run(self, change: Change) -> None:
         if isinstance(change, Deleted) and change.last is not None:
@@ -57,8 +61,17 @@ class Graveyard:
             owner = change.last.labels.get(names.OWNER_UID, "")
             self._put(self._task_runs, change.last.uid, (owner, change.last.decode()))
 
+    def saw_pod(self, change: Change) -> None:
+        """Only a deletion that was seen tells the pod's final state; a tombstone might hide that it was started."""
+        if isinstance(change, Deleted) and change.last is not None and change.final_state_known:
+            owner = change.last.labels.get(names.OWNER_UID, "")
+            self._put(self._pods, change.last.uid, (owner, change.last.decode()))
+
     def run(self, uid: str) -> Json | None:
         return self._runs.get(uid)
+
+    def pods(self, owner_uid: str) -> list[Json]:
+        return [obj for owner, obj in self._pods.values() if owner == owner_uid]
 
     def task_runs(self, owner_uid: str) -> list[Json]:
         return [obj for owner, obj in self._task_runs.values() if owner == owner_uid]
@@ -112,3 +125,9 @@ def index_target(obj: CachedObject) -> list[str]:
 def index_target_hash(obj: CachedObject) -> list[str]:
     value = obj.labels.get(names.TARGET_HASH, "")
     return [value] if value else []
+
+
+def index_holder(obj: CachedObject) -> list[str]:
+    """The UID of whoever holds a TargetLock."""
+    uid = obj.field("status", "holder", "uid")
+    return [uid] if isinstance(uid, str) and uid else []

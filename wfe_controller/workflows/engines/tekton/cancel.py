@@ -20,6 +20,7 @@ from wfe_controller.kube.control.outcomes import RequeueAfter
 from wfe_controller.kube.objects import Json, is_deleting, spec, text
 from wfe_controller.workflows.draft import Draft, condition_reason, condition_since, shorten
 from wfe_controller.workflows.engines.tekton import launch
+from wfe_controller.workflows.engines.tekton.summary import summarise
 from wfe_controller.workflows.plan import Act, CancelRun, Commit, DeleteRun, Note, Step, Stop
 from wfe_controller.workflows.snapshot import Snapshot
 
@@ -119,9 +120,10 @@ def give_up_at(snapshot: Snapshot, found: Cancellation) -> datetime:
     return found.since + timedelta(seconds=snapshot.settings.cancel_deadline)
 
 
-def record(snapshot: Snapshot, found: Cancellation) -> Commit:
-    """Write the decision down before acting on it."""
+def record(snapshot: Snapshot, found: Cancellation, seen: RunObservation) -> Commit:
+    """Write the decision down, with what was seen then, before acting on it."""
     draft = Draft(snapshot)
+    summarise(draft, seen)
     draft.condition(ConditionType.CANCELLING, True, found.cause, found.message)
     if snapshot.phase == Phase.RUNNING:
         draft.say(found.cause, found.message)
@@ -130,10 +132,10 @@ def record(snapshot: Snapshot, found: Cancellation) -> Commit:
     return Commit(draft.status, Lane.PROGRESS, (note,))
 
 
-def pursue(snapshot: Snapshot, found: Cancellation, run: Json | None, *, done: bool) -> Step:
+def pursue(snapshot: Snapshot, found: Cancellation, run: Json | None, seen: RunObservation) -> Step:
     """The next nudge, or when to come back. The caller has handled the give-up time and the clean end."""
     if not found.recorded:
-        return Stop(RequeueAfter(0.05)) if snapshot.committed else record(snapshot, found)
+        return Stop(RequeueAfter(0.05)) if snapshot.committed else record(snapshot, found, seen)
     settings = snapshot.settings
     elapsed = (snapshot.now - found.since).total_seconds()
     steps = (settings.cancel_timeout, settings.delete_timeout, settings.cancel_deadline)
@@ -145,7 +147,7 @@ def pursue(snapshot: Snapshot, found: Cancellation, run: Json | None, *, done: b
     unresolved = found.cause is Cause.RESOLUTION and not launch.is_resolved(run)
     if elapsed >= (UNRESOLVED_DELETE if unresolved else settings.delete_timeout):
         return Act(DeleteRun(run, f"still there {elapsed:.0f} s after the cancellation"))
-    if not done:
+    if not seen.done:
         mode: Literal["CancelledRunFinally", "Cancelled"] = (
             "Cancelled"
             if unresolved or launch.is_pending(run) or elapsed >= settings.cancel_timeout

@@ -16,6 +16,7 @@ from wfe_controller.kube.objects import Json, items, spec, status, text, uid_of
 from wfe_controller.locking.record import LockRecord
 from wfe_controller.workflows.draft import Draft
 from wfe_controller.workflows.engines.tekton import cancel, launch, verdict
+from wfe_controller.workflows.engines.tekton.summary import summarise
 from wfe_controller.workflows.plan import Acquire, Act, AddFinalizer, Commit, Input, Note, Read, StartRun, Step, Stop
 from wfe_controller.workflows.snapshot import Snapshot, Unread
 
@@ -30,13 +31,13 @@ def follow(snapshot: Snapshot) -> Step:
     seen = observe(run, list(snapshot.cached_task_runs), list(snapshot.cached_pods))
     found = cancel.cancellation(snapshot, run, seen)
     if found is None and run is not None and launch.is_pending(run):
-        return _start(snapshot, run)
+        return _start(snapshot, run, seen)
     if run is None or seen.done or (found is not None and _never_started(run)):
         return _end(snapshot, run, found)
     if found is not None:
         if snapshot.now >= cancel.give_up_at(snapshot, found):
             return _give_up(snapshot, run, found)
-        return cancel.pursue(snapshot, found, run, done=False)
+        return cancel.pursue(snapshot, found, run, seen)
     return _progress(snapshot, run, seen)
 
 
@@ -55,7 +56,7 @@ def _never_started(run: Json) -> bool:
     return cancelled and not status(run).get("startTime") and not items(status(run).get("childReferences"))
 
 
-def _start(snapshot: Snapshot, run: Json) -> Step:
+def _start(snapshot: Snapshot, run: Json, seen: RunObservation) -> Step:
     """Take the run out of pending, holding the lock, which is read live first (SPEC 1.3)."""
     if isinstance(snapshot.inputs.lock, Unread):
         return Read(Input.LOCK)
@@ -72,7 +73,7 @@ def _start(snapshot: Snapshot, run: Json) -> Step:
                 f"the target is held by {who}; the run is not started",
                 recorded=False,
             )
-            return cancel.pursue(snapshot, lost, run, done=False)
+            return cancel.pursue(snapshot, lost, run, seen)
         return Stop(RequeueAfter(30.0))
     if not snapshot.has_finalizer and not snapshot.deleting:
         return Act(AddFinalizer())
@@ -98,11 +99,11 @@ def _end(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation | None
         if found is not None:
             if found.recorded and snapshot.now >= cancel.give_up_at(snapshot, found):
                 return _give_up(snapshot, run, found)
-            return cancel.pursue(snapshot, found, run, done=True)
+            return cancel.pursue(snapshot, found, run, seen)
         draft = Draft(snapshot)
         message = f"the pipeline has ended; waiting for its pods: {', '.join(survivors[:5])}"
         draft.say(WaitReason.WAITING_FOR_RELEASE, message)
-        verdict.summarise(draft, seen)
+        summarise(draft, seen)
         return _commit_or_stop(snapshot, draft, DRAIN_POLL)
     return _ending_inputs(snapshot) or verdict.verdict(snapshot, run, found)
 
@@ -125,7 +126,7 @@ def _ending_inputs(snapshot: Snapshot) -> Step | None:
 def _progress(snapshot: Snapshot, run: Json, seen: RunObservation) -> Step:
     draft = Draft(snapshot)
     notes: list[Note] = []
-    verdict.summarise(draft, seen)
+    summarise(draft, seen)
     draft.paused(snapshot.paused, "the run has started and goes on; pausing stops only what has not started")
     if seen.step_started or seen.completed_tasks:
         draft.condition(

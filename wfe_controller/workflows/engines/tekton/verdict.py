@@ -18,40 +18,17 @@ from wfe_controller.failure.unstarted import run_deleted
 from wfe_controller.kube.objects import Json, name_of, status, text, uid_of
 from wfe_controller.workflows.draft import Draft
 from wfe_controller.workflows.engines.tekton import cancel
+from wfe_controller.workflows.engines.tekton.summary import summarise, waited_for
 from wfe_controller.workflows.phases import ending
 from wfe_controller.workflows.plan import Commit, Input, Read, Step
 from wfe_controller.workflows.snapshot import Snapshot, Unread
 
 POD_ENDED = ("Succeeded", "Failed")
-MAX_WAITING = 10
 
 
 def survivors(pods: Iterable[Json]) -> tuple[str, ...]:
     """Names of pods that may still act: every phase but Succeeded and Failed, unknown ones included."""
     return tuple(sorted(name_of(pod) for pod in pods if text(status(pod).get("phase")) not in POD_ENDED))
-
-
-def summarise(draft: Draft, seen: RunObservation) -> None:
-    """``pipelineRunStatus`` and the progress columns; progress never goes back."""
-    summary: Json = {"status": seen.succeeded}
-    for field, value in (("reason", seen.reason), ("message", seen.message)):
-        if value:
-            summary[field] = value
-    summary["completedTasks"] = seen.completed_tasks
-    summary["totalTasks"] = seen.total_tasks
-    if seen.waiting:
-        summary["waiting"] = [
-            {k: v for k, v in (("pod", w.pod), ("task", w.task), ("reason", w.reason), ("message", w.message)) if v}
-            for w in seen.waiting[:MAX_WAITING]
-            if w.pod
-        ]
-    draft.status["pipelineRunStatus"] = summary
-    if seen.total_tasks:
-        draft.status["totalSteps"] = seen.total_tasks
-        draft.status["completedSteps"] = seen.completed_tasks
-        percent = 100 * seen.completed_tasks // seen.total_tasks
-        before = draft.status.get("progress")
-        draft.status["progress"] = max(percent, before if isinstance(before, int) else 0)
 
 
 def verdict(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation | None) -> Step:
@@ -90,9 +67,13 @@ def verdict(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation | N
 def judge(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation | None) -> FailureDetails:
     """Why the run failed, from live TaskRuns and pods; also asked for where the failing container's log is."""
     task_runs, pods = _live(snapshot)
+    pods += [pod for pod in snapshot.last_seen_pods if uid_of(pod) not in {uid_of(live) for live in pods}]
     cause = found.failure_reason if found is not None else None
     if found is not None and found.cause is cancel.Cause.RESOLUTION and task_runs:
         cause = FailureReason.DEADLINE_EXCEEDED
+    if found is not None and found.cause is cancel.Cause.START:
+        # We ended it because its pods did not start; what they waited for, as last seen, is the reason (P:T2).
+        cause = waited_for(snapshot.status)
     return classify(
         observe(run, task_runs, pods),
         run,
