@@ -1,4 +1,4 @@
-"""Secrets out of text that people will read: status, events, logs, audit (SPEC 13, TH31). Pure, total, idempotent.
+"""Secrets out of text that people will read: status, events, logs, audit (SPEC 13, TH31). Pure and total.
 
 Neighbours: summary, tekton and unstarted pass every foreign text through ``redact``; app/logs uses it as a processor.
 It errs towards hiding: a word too many is lost rather than a password kept. Every pattern is bounded, so that a log
@@ -8,18 +8,18 @@ line made to hurt costs linear time.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 MASK = "[REDACTED]"
 
 _SECRET_WORD = (
-    r"(?:passw(?:or)?d|passwd|pwd|passphrase|secret|token|credentials?|authorization|"
+    r"(?:passw(?:or)?d|passwd|pass(?=[\\\"'\s]{0,8}[:=])|pwd|passphrase|secret|token|credentials?|"
     r"(?:api|access|account|private|shared|signing|encryption|auth|license)[_.-]?(?:access[_.-]?)?key|"
     r"sas[_.-]?(?:token|key)|sig(?:nature)?(?==)|conn(?:ection)?[_.-]?str(?:ing)?|cookie|session[_.-]?id|"
     r"database[_.-]?url|dsn|kubeconfig)"
 )
 _KEY_PATTERN = re.compile(
-    r"passw(or)?d|passwd|pwd|passphrase|secret|token|credential|authorization|(^|[_.-])auth($|[_.-])|"
+    r"passw(or)?d|passwd|pass$|pwd|passphrase|secret|token|credential|authorization|(^|[_.-])auth($|[_.-])|"
     r"(^|[_.-]|[a-z])key($|[_.-])|conn(ection)?[_.-]?str(ing)?|cookie|session[_.-]?id|dsn|database[_.-]?url|kubeconfig|"
     r"certificate|(^|[_.-])pem($|[_.-])",
     re.IGNORECASE,
@@ -36,39 +36,26 @@ _VALUE = (
     r"|(?:[^\s\"'\\,;&]|[,;&](?!\s|$|[\w.%-]{1,64}[=:])|[\"'](?![\s,:;}\])]|$)|\\(?![\"'nrt])){1,65536})"
 )
 
-_RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
-    (
-        re.compile(r"-----BEGIN (?P<k>[A-Z0-9 ]{0,40}PRIVATE KEY)-----.*?(?:-----END (?P=k)-----|\Z)", re.DOTALL),
-        MASK,
-    ),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)?"), MASK),
-    (
-        re.compile(
-            r"(?i)\b(proxy-)?(authorization[\"']?\s{0,8}[:=]\s{0,8}[\"']?)(?:[a-z]{1,16}\s{1,8})?[^\s\"',;]{1,8192}"
-        ),
-        rf"\1\2{MASK}",
-    ),
-    (re.compile(r"(?i)\b(bearer\s{1,8})[A-Za-z0-9._~+/=\[-]{6,65536}\]?"), rf"\1{MASK}"),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,30}://)[^\s/@:\"']{0,256}:[^\s/\"']{1,1024}@"), rf"\1{MASK}@"),
-    (re.compile(r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA|ANVA)[0-9A-Z]{16}\b"), MASK),
-    (
-        re.compile(
-            r"\b(?:gh[pousr]_[A-Za-z0-9]{16,255}|github_pat_[A-Za-z0-9_]{16,255}|glpat-[A-Za-z0-9_-]{16,255}|"
-            r"xox[abeoprs]-[A-Za-z0-9-]{8,255}|AIza[0-9A-Za-z_-]{30,64}|sk[-_][A-Za-z0-9_-]{16,255}|"
-            r"rk_live_[A-Za-z0-9]{16,255}|npm_[A-Za-z0-9]{30,64}|dckr_pat_[A-Za-z0-9_-]{16,255}|"
-            r"hv[sb]\.[A-Za-z0-9_-]{16,255}|ya29\.[A-Za-z0-9_-]{16,255}|pypi-[A-Za-z0-9_-]{16,255})"
-        ),
-        MASK,
+# Each pattern marks what to hide as group v.
+_PATTERNS: tuple[re.Pattern[str], ...] = (
+    re.compile(r"(?P<v>-----BEGIN (?P<k>[A-Z0-9 ]{0,40}PRIVATE KEY)-----.*?(?:-----END (?P=k)-----|\Z))", re.DOTALL),
+    # password=hunter2, "api_key": "...", token: Bearer ...; another name behind the sign belongs to what is hidden.
+    re.compile(
+        rf"(?i)(?<![A-Za-z0-9_.-])[\w.-]{{0,64}}?{_SECRET_WORD}[\w.-]{{0,64}}\\?[\"']?\s{{0,8}}(?:=>|[:=])\s{{0,8}}"
+        rf"(?P<v>(?:\\?[\"']?[\w.%-]{{1,64}}\\?[\"']?\s{{0,8}}[:=]\s{{0,8}}){{0,4}}(?:(?:bearer|basic)\s{{1,8}})?{_VALUE})"
     ),
     # --password hunter2
-    (re.compile(rf"(?i)(--?[a-z0-9-]{{0,40}}{_SECRET_WORD}[a-z0-9-]{{0,40}})(\s{{1,8}})(?!-){_VALUE}"), rf"\1\2{MASK}"),
-    # password=hunter2, "api_key": "...", Password: ...
-    (
-        re.compile(
-            rf"(?i)((?<![A-Za-z0-9_.-])[\w.-]{{0,64}}?{_SECRET_WORD}[\w.-]{{0,64}}\\?[\"']?\s{{0,8}}(?:=>|[:=])\s{{0,8}})"
-            rf"{_VALUE}"
-        ),
-        rf"\1{MASK}",
+    re.compile(rf"(?i)--?[a-z0-9-]{{0,40}}{_SECRET_WORD}[a-z0-9-]{{0,40}}\s{{1,8}}(?!-)(?P<v>{_VALUE})"),
+    re.compile(r"(?i)\b(?:proxy-)?authorization[\"']?\s{0,8}[:=]\s{0,8}[\"']?(?P<v>[^\"'\n]{1,65536})"),
+    re.compile(r"(?i)\bbearer\s{1,8}(?P<v>\[REDACTED\]|[A-Za-z0-9._~+/=-]{6,65536})"),
+    re.compile(r"(?i)\b[a-z][a-z0-9+.-]{1,30}://(?P<v>[^\s/@:\"']{0,256}:[^\s/\"']{1,1024})@"),
+    re.compile(r"\b(?P<v>eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)?)"),
+    re.compile(r"\b(?P<v>(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA|ANVA)[0-9A-Z]{16})\b"),
+    re.compile(
+        r"\b(?P<v>gh[pousr]_[A-Za-z0-9]{16,255}|github_pat_[A-Za-z0-9_]{16,255}|glpat-[A-Za-z0-9_-]{16,255}|"
+        r"xox[abeoprs]-[A-Za-z0-9-]{8,255}|AIza[0-9A-Za-z_-]{30,64}|sk[-_][A-Za-z0-9_-]{16,255}|"
+        r"rk_live_[A-Za-z0-9]{16,255}|npm_[A-Za-z0-9]{30,64}|dckr_pat_[A-Za-z0-9_-]{16,255}|"
+        r"hv[sb]\.[A-Za-z0-9_-]{16,255}|ya29\.[A-Za-z0-9_-]{16,255}|pypi-[A-Za-z0-9_-]{16,255})"
     ),
 )
 
@@ -76,11 +63,21 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
 def redact(text: str) -> str:
     """``text`` with passwords, tokens, keys, credentials in URLs and private keys replaced by ``[REDACTED]``.
 
-    The names next to the values stay, so that a reader still knows what was there.
+    The names next to the values stay, so that a reader still knows what was there. Every pattern looks at the text as
+    it was: one that hides a name must not leave that name's value to be overlooked by the next.
     """
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    return text
+    spans = sorted(match.span("v") for pattern in _PATTERNS for match in pattern.finditer(text))
+    if not spans:
+        return text
+    out: list[str] = []
+    position = hidden_until = 0
+    for start, end in spans:
+        if start >= hidden_until:
+            out += [text[position:start], MASK]
+            position = hidden_until = end
+        elif end > hidden_until:
+            position = hidden_until = end
+    return "".join([*out, text[position:]])
 
 
 def is_secret_key(key: str) -> bool:

@@ -47,13 +47,17 @@ def natural_language_summary(details: FailureDetails | None, subject: Subject) -
     head, tail = redact(head), redact(tail)
     message = redact(details.message).strip()
     room = MESSAGE_MAX - len(head) - len(tail) - 2
-    middle = f" {shorten(message, room - 1).rstrip('.')}." if message and room > 20 else ""
+    middle = f" {_sentence(shorten(message, room - 2))}" if message and room > 20 else ""
     return shorten(f"{head}{middle} {tail}", MESSAGE_MAX)
 
 
 def summarised(details: FailureDetails, subject: Subject) -> FailureDetails:
     """The details with their summary filled in."""
     return replace(details, natural_language_summary=natural_language_summary(details, subject))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _where(details: FailureDetails) -> str:

@@ -1,0 +1,151 @@
+"""No secret-looking value in what people read (T-18: 10; TH31; SPEC 13)."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wfe_controller.failure.redaction import MASK, redact, redact_parameters, shorten
+
+SECRET = "s3cr3tV4lue"
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl-_x"
+PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"password={SECRET}",
+        f"Password: {SECRET}",
+        f'{{"password": "{SECRET}", "replicas": 3}}',
+        f'{{"db_password":"a\\"{SECRET}"}}',
+        f'log: "{{\\"api_key\\":\\"{SECRET}\\"}}"',
+        f"PGPASSWORD='{SECRET} with spaces' psql",
+        f"--password {SECRET} --verbose",
+        f"--token={SECRET}",
+        f"client_secret => {SECRET}",
+        f"Authorization: Bearer {SECRET}",
+        f"authorization: Basic {SECRET}",
+        f"curl -H 'Authorization: token {SECRET}'",
+        f"using bearer {SECRET} for auth",
+        f"postgres://app:{SECRET}@db.example.org/x",
+        f"redis://:{SECRET}@cache:6379",
+        f"https://user:p@{SECRET}@host/path",
+        f"https://host/path?token={SECRET}&page=2",
+        f"Server=db;Password={SECRET};Encrypt=true",
+        f"AccountKey={SECRET}==;EndpointSuffix=x",
+        f"aws_secret_access_key = {SECRET}/K7MDENG+x",
+        f"token: Bearer {SECRET}",
+        f"db_pass={SECRET}",
+        f"X-Api-Key: {SECRET}",
+        f"connectionString={SECRET}",
+        f"Set-Cookie: {SECRET}; Path=/",
+        f'password="{SECRET}',
+        PEM,
+        PEM[:-20],
+        f"private_key: '{PEM}'",
+    ],
+)
+def test_secrets_go_and_the_rest_is_idempotent(text: str) -> None:
+    out = redact(text)
+    assert SECRET not in out
+    assert MASK in out
+    assert redact(out) == out
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        JWT,
+        "AKIAIOSFODNN7EXAMPLE",
+        "ASIAIOSFODNN7EXAMPLE",
+        "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+        "github_pat_11ABCDEFG0abcdefghijkl_mnopqrstuvwxyz",
+        "glpat-abcdefghij0123456789",
+        "xoxb-123456789012-abcdefghijkl",
+        "hvs.CAESIabcdefghijklmnopqrstuv",
+        "sk-proj-abcdefghijklmnopqrstuvwxyz",
+    ],
+)
+def test_tokens_are_known_by_their_shape(token: str) -> None:
+    assert redact(f"got {token} here") == f"got {MASK} here"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"step-apply" exited with code 137: OOMKilled',
+        'secrets "registry-credentials" not found',
+        "serviceAccountName: kubernaut-workflow-runner",
+        "image registry.example.org/ops/fix@sha256:0a1b2c",
+        "https://example.org:8443/path",
+        "0/3 nodes are available: 3 Insufficient memory.",
+        "TaskRun wfe-0123456789abcdef-apply failed",
+        "monkey=banana",
+    ],
+)
+def test_what_people_need_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_the_name_stays_next_to_the_mask() -> None:
+    assert redact(f"token={SECRET} page=2") == f"token={MASK} page=2"
+
+
+def test_parameters_by_name_and_by_content() -> None:
+    """TH31."""
+    assert redact_parameters(
+        {
+            "DB_PASSWORD": "x",
+            "API_KEY": "y",
+            "SSH_KEY": "z",
+            "REPLICAS": "3",
+            "URL": f"http://u:{SECRET}@h",
+            "AUTHOR": "ada",
+        }
+    ) == {
+        "DB_PASSWORD": MASK,
+        "API_KEY": MASK,
+        "SSH_KEY": MASK,
+        "REPLICAS": "3",
+        "URL": f"http://{MASK}@h",
+        "AUTHOR": "ada",
+    }
+
+
+_NOISE = st.lists(
+    st.sampled_from(
+        [
+            *("password", "token", "=", ":", "=>", "x=1", "://", "u:p@", "@", "abc", "{", "}", "%", "/", ",", ";", "&"),
+            *('"', "'", "\\", "eyJabcdef.abcdef", " ", "\n", "Bearer ", "Authorization: ", "--secret ", MASK),
+        ]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    before=_NOISE, after=_NOISE, form=st.sampled_from(["password={}", "api_key: {}", '"token": "{}"', "--secret {}"])
+)
+def test_no_surroundings_let_a_secret_through(before: str, after: str, form: str) -> None:
+    assert SECRET not in redact(f"{before} {form.format(SECRET)} {after}")
+
+
+@pytest.mark.parametrize(
+    "part", ["a", "password", 'token=\\"', "a.b-", "://a:", "-----BEGIN PRIVATE KEY-----", "eyJaaaaaa."]
+)
+def test_a_hostile_line_costs_linear_time(part: str) -> None:
+    """Generous: quadratic behaviour would take minutes at this size, not seconds."""
+    text = part * (200_000 // len(part))
+    began = time.process_time()
+    redact(text)
+    assert time.process_time() - began < 20
+
+
+def test_shorten() -> None:
+    assert shorten("a  b\n c", 10) == "a b c"
+    assert shorten("abcdefghij", 8) == "abcde..."
