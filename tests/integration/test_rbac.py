@@ -129,7 +129,7 @@ def test_roles_for_a_list_of_namespaces_are_accepted(plane: Plane, namespace: st
 def test_the_pod_passes_pod_security_restricted(plane: Plane, namespace: str) -> None:
     """The prod overlay enforces it for the controller's own namespace."""
     plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted", check=True)
-    template = yaml.safe_load((MANIFESTS / "deploy/base/deployment.yaml").read_text())["spec"]["template"]
+    template = yaml.safe_load((MANIFESTS / "base/deployment.yaml").read_text())["spec"]["template"]
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",

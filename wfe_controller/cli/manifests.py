@@ -54,7 +54,7 @@ def generated_files() -> dict[str, str]:
     out["rbac/users.yaml"] = to_yaml(access.users())
     only_home = Scope(DEFAULT_SCOPE.home, DEFAULT_SCOPE.execution, (DEFAULT_SCOPE.home,))
     watched = (obj for obj in access.controller(only_home) if obj["metadata"]["name"] == access.ACCOUNT)
-    out["deploy/components/namespaced/watched.yaml"] = to_yaml(obj for obj in watched if "Role" in obj["kind"])
+    out["components/namespaced/watched.yaml"] = to_yaml(obj for obj in watched if "Role" in obj["kind"])
     return out
 
 

@@ -90,7 +90,7 @@ def minimal(snapshot: Snapshot, status: Json) -> Json:
     details = mapping(status.get("failureDetails"))
     if details:
         small["failureDetails"] = {
-            key: _cut(value) if isinstance(value, str) else value for key, value in details.items() if key != "logTail"
+            key: _cut(value) if isinstance(value, str) else value for key, value in details.items() if key != "evidence"
         }
         small["failureReason"] = details.get("reason")
     conditions = [{**c, "message": _cut(c.get("message"))} for c in items(status.get("conditions"))][:12]

@@ -48,7 +48,7 @@ def kustomize(directory: Path) -> Objects:
 def deployment(objects: Objects | None = None) -> dict[str, Any]:
     if objects is not None:
         return objects["Deployment", COMPONENT]
-    return documents(MANIFESTS / "deploy/base/deployment.yaml")[0]
+    return documents(MANIFESTS / "base/deployment.yaml")[0]
 
 
 @pytest.mark.parametrize("path", sorted(MANIFESTS.rglob("kustomization.yaml")), ids=lambda path: str(path.parent.name))
@@ -74,7 +74,7 @@ def test_every_configuration_file_is_accepted(path: Path) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_overlay_is_a_whole_installation(overlay: str) -> None:
-    objects = kustomize(MANIFESTS / "deploy" / overlay)
+    objects = kustomize(MANIFESTS / overlay)
     assert {
         ("Namespace", DEFAULT_CONTROLLER_NAMESPACE),
         ("Namespace", DEFAULT_EXECUTION_NAMESPACE),
@@ -106,7 +106,7 @@ def load_settings_from(text: str) -> dict[str, Any]:
 
 
 def test_the_overlays_differ_as_they_say() -> None:
-    dev, prod = (kustomize(MANIFESTS / "deploy" / "overlays" / name) for name in ("dev", "prod"))
+    dev, prod = (kustomize(MANIFESTS / "overlays" / name) for name in ("dev", "prod"))
     assert deployment(dev)["spec"]["replicas"] == 1
     assert deployment(prod)["spec"]["replicas"] == 2
     assert "debug" in dev["ConfigMap", "workflowexecution-config"]["data"]["config.yaml"]
@@ -121,11 +121,11 @@ def test_the_overlays_differ_as_they_say() -> None:
 def test_the_components_fit_on_the_base(tmp_path: Path) -> None:
     """Namespaced: no ClusterRole of the controller is left. Monitoring: needs CRDs of others, hence a component."""
     shutil.copytree(MANIFESTS, tmp_path / "manifests")
-    overlay = tmp_path / "manifests/deploy/overlays/mine"
+    overlay = tmp_path / "manifests/overlays/mine"
     overlay.mkdir()
     (overlay / "kustomization.yaml").write_text(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
-        "resources: [../../base]\ncomponents: [../../components/namespaced, ../../../monitoring]\n"
+        "resources: [../../base]\ncomponents: [../../components/namespaced, ../../monitoring]\n"
     )
     objects = kustomize(overlay)
     assert not [name for kind, name in objects if kind.startswith("ClusterRole") and name.startswith(COMPONENT)]
@@ -164,19 +164,19 @@ def test_the_pod_is_restricted_and_told_who_it_is() -> None:
 
 def test_ports_agree_with_the_configuration() -> None:
     """T-11: metrics 9090, health 8081, the same in settings, container, Service and NetworkPolicy."""
-    settings = load_settings(MANIFESTS / "deploy/base/config.yaml", env={})
+    settings = load_settings(MANIFESTS / "base/config.yaml", env={})
     (container,) = deployment()["spec"]["template"]["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert settings.controller.metrics_address == f":{ports['metrics']}"
     assert settings.controller.health_address == f":{ports['health']}"
-    (policy,) = documents(MANIFESTS / "deploy/base/networkpolicy.yaml")
+    (policy,) = documents(MANIFESTS / "base/networkpolicy.yaml")
     opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
     assert opened == set(ports.values())
 
 
 def test_the_lease_has_a_flow_of_its_own() -> None:
     """I-71: else a burst of our own LISTs can delay the renewal of the lease."""
-    (schema,) = documents(MANIFESTS / "deploy/base/flowschema.yaml")
+    (schema,) = documents(MANIFESTS / "base/flowschema.yaml")
     assert schema["spec"]["priorityLevelConfiguration"]["name"] == "leader-election"
     assert schema["spec"]["matchingPrecedence"] < 9000, "the built-in schema for all service accounts comes at 9000"
     (rule,) = schema["spec"]["rules"]
