@@ -71,7 +71,7 @@ lock: $(READY) ## pin again, with hashes; UPGRADE=1 takes newer versions
 	$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) -o requirements.lock pyproject.toml
 	$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
-crds: $(READY) ## write manifests/crds from the models
+crds: $(READY) ## write the generated files of manifests/ (CRDs, RBAC, namespaces) from the code
 	$(BIN)/python -m hack.generate_crds
 
 clean: ## remove what was built here; planes are stopped first

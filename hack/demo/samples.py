@@ -30,8 +30,8 @@ class Seen:
         return target in self.locks and "holder" not in self.locks[target].get("status", {})
 
     def open(self, target: str) -> bool:
-        """Known, held by nobody, not blocked."""
-        return self.free(target) and not self.block(target)
+        """Held by nobody and not blocked: so is a target whose lock, having nothing left to say, is gone already."""
+        return (target not in self.locks or self.free(target)) and not self.block(target)
 
     def block(self, target: str) -> Object:
         found: Object = self.locks.get(target, {}).get("status", {}).get("block") or {}

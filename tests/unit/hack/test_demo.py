@@ -37,8 +37,9 @@ def due(executions: list[dict[str, Any]], locks: list[dict[str, Any]]) -> set[st
             "resize-checkout-again",
         ),
         ([ended("resize-checkout-again", "Skipped")], [lock(CHECKOUT)], "resize-checkout-fixed"),
+        ([ended("resize-checkout-again", "Skipped")], [], "resize-checkout-fixed"),
     ],
-    ids=["while-it-runs", "after-the-release", "after-the-block", "after-the-clearance"],
+    ids=["while-it-runs", "after-the-release", "after-the-block", "after-the-clearance", "after-the-sweep"],
 )
 def test_each_request_waits_for_its_moment(
     executions: list[dict[str, Any]], locks: list[dict[str, Any]], name: str
