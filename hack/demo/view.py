@@ -18,14 +18,16 @@ class View:
         self._live = sys.stdout.isatty()
         self._notes: list[str] = []
         self._told: dict[str, str] = {}
+        self._drawn = False
 
     def note(self, text: str) -> None:
         self._notes.append(text)
-        if not self._live:
+        if not (self._live and self._drawn):  # before there is a table, the story is all there is to see
             print(f"# {text}", flush=True)
 
     def show(self, seen: Seen) -> None:
         if self._live:
+            self._drawn = True
             print(_CLEAR_SCREEN + "\n".join(self._screen(seen)), flush=True)
             return
         for row in _executions(seen):
