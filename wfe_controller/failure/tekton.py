@@ -34,8 +34,11 @@ from wfe_controller.kube.objects import (
     uid_of,
 )
 
+_MAX_WAITING = 10
+"""Entries of ``pipelineRunStatus.waiting``."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, order=True)
 class Waiting:
     """Something that keeps a pod or a TaskRun from starting. ``pod`` is "" when there is no pod yet."""
 
@@ -64,6 +67,22 @@ class RunObservation:
     completion_time: datetime | None
     waiting: tuple[Waiting, ...] = ()
     live_pods: tuple[str, ...] = ()
+
+    def status_json(self) -> Json:
+        """``status.pipelineRunStatus``: the same content for the same look, so that an unchanged run writes nothing."""
+        out: Json = {
+            "status": self.succeeded,
+            "reason": self.reason,
+            "message": self.message,
+            "completedTasks": self.completed_tasks,
+            "totalTasks": self.total_tasks,
+        }
+        if self.waiting:
+            out["waiting"] = [
+                {"pod": w.pod[:253], "task": w.task[:253], "reason": w.reason, "message": w.message}
+                for w in self.waiting[:_MAX_WAITING]
+            ]
+        return {key: value for key, value in out.items() if value != ""}
 
 
 def observe(run: Json | None, task_runs: list[Json], pods: list[Json]) -> RunObservation:
@@ -368,7 +387,7 @@ def _waiting(run: Json | None, task_runs: list[Json], pods: list[Json]) -> tuple
             pod_name = text(status(task_run_obj).get("podName"))
             task = evidence.pipeline_task(run, task_run_obj)
             out.append(Waiting(pod_name, task, reason, _clean(text(verdict.get("message")))))
-    return tuple(out)
+    return tuple(sorted(out))  # a list in another order must not look like news
 
 
 def _waiting_words(observation: RunObservation) -> str:

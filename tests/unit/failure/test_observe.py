@@ -21,6 +21,7 @@ from tests.support.runs import (
     task_run,
     waiting_step,
 )
+from wfe_controller.api.status import PipelineRunStatus
 from wfe_controller.failure.tekton import Waiting, classify, completion, observe, verify_success
 from wfe_controller.kube.objects import Json
 
@@ -217,6 +218,17 @@ _CUSTOM: Json = {"kind": "CustomRun", "name": "wfe-x-approve", "pipelineTaskName
             id="cut-off-while-running",
         ),
         pytest.param(
+            run("False", "Cancelled", children=["a"]),
+            [
+                task_run(
+                    "a", "False", "TaskRunCancelled", steps=[{**made_up_step("s", "TaskRunCancelled"), "imageID": "i"}]
+                )
+            ],
+            [],
+            True,
+            id="ran-in-the-very-second-of-its-creation",
+        ),
+        pytest.param(
             run(children=["a"]),
             [task_run("a", "Unknown", "Pending", steps=[waiting_step("s")])],
             [pod("a", "Running", containers=[container("step-s", running={"startedAt": STARTED})])],
@@ -377,3 +389,15 @@ def test_no_shape_that_others_write_makes_it_raise(a_run: Any, task_runs: list[A
     assert details.was_execution_failure or seen.step_started is False
     if a_run is not None:
         verify_success(a_run, task_runs)
+
+
+def test_the_summary_for_the_status_is_what_the_crd_accepts() -> None:
+    pods = [
+        pod(f"p{i}", containers=[container("step-s", waiting={"reason": "ErrImagePull", "message": "m" * 5000})])
+        for i in range(12)
+    ]
+    written = observe(run(tasks=["a"], message="x" * 9000), [], pods).status_json()
+    PipelineRunStatus.model_validate(written)
+    assert written["status"] == "Unknown"
+    assert len(written["waiting"]) == 10
+    assert "waiting" not in observe(run("True", "Succeeded"), [], []).status_json()
