@@ -5,11 +5,12 @@ The only place that knows all rooms. Nothing here decides anything about workflo
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import random
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,17 +38,19 @@ from wfe_controller.kube.events.recorder import Recorder
 from wfe_controller.kube.objects import PODS, ObjectKey
 from wfe_controller.kube.queue.workqueue import WorkQueue
 from wfe_controller.locking.ledger import Ledger
-from wfe_controller.workflows.lockkeeper import LockKeeper
+from wfe_controller.workflows.lockkeeper import LockKeeper, needs_care
 from wfe_controller.workflows.reader import Reader
 from wfe_controller.workflows.reconciler import Reconciler
 from wfe_controller.workflows.sweeper import Sweeper
 from wfe_controller.workflows.world import (
+    BY_HOLDER,
     BY_OWNER,
     BY_TARGET,
     BY_TARGET_HASH,
     BY_UID,
     Graveyard,
     World,
+    index_holder,
     index_owner,
     index_target,
     index_target_hash,
@@ -174,21 +177,21 @@ def assemble(
     pods.add_handler(world.graveyard.saw_pod)
     for informer in executions:
         connect(informer, queue, myself)
-        connect(informer, lock_queue, _lock_of_ended(home))
+        connect(informer, lock_queue, _lock_of_ended(locks.store, world.ledger))
     owner = _owner_key(store)
     for informer in (runs, task_runs, pods):
         connect(informer, queue, owner)
     connect(runs, lock_queue, _lock_of_orphan(store, home))
-    connect(locks, lock_queue, myself)
+    connect(locks, lock_queue, _lock_in_need(world))
     connect(locks, queue, _holder_key(store))
 
     for name, informer in informers.items():
-        manager.add_cache(name, informer, fence=name != PODS.plural)
+        manager.add_cache(name, informer)
     manager.add_synced(_settle_memory)
     manager.add_synced(lambda: _refuse_other_namespace(store, settings.execution.namespace))
     manager.add_task("events", recorder.run)
     manager.add_flush("events", recorder.flush)
-    manager.add_fence("holds", sweeper.reassert)
+    manager.add_fence("caches and holds", _fence(informers.values(), sweeper))
     manager.add_leader_task("sweeper", sweeper.run)
     for controller in controllers:
         manager.add_controller(controller)
@@ -214,7 +217,7 @@ def _informers(
             )
             for namespace in (watched or ("",))
         },
-        names.TARGETLOCKS.plural: informer(names.TARGETLOCKS, namespace=home),
+        names.TARGETLOCKS.plural: informer(names.TARGETLOCKS, namespace=home, indexes={BY_HOLDER: index_holder}),
         names.PIPELINERUNS.plural: informer(
             names.PIPELINERUNS, namespace=execution, label_selector=ours, indexes=own, optional=optional
         ),
@@ -249,13 +252,37 @@ def _holder_key(executions: Store) -> Callable[[CachedObject], Iterable[ObjectKe
     return keys
 
 
-def _lock_of_ended(home: str) -> Callable[[CachedObject], Iterable[ObjectKey]]:
-    """A WorkflowExecution that ended or is being deleted -> its lock, whose keeper checks the hold."""
+def _lock_in_need(world: World) -> Callable[[CachedObject], Iterable[ObjectKey]]:
+    """A lock -> itself, when its keeper has something to do; acquires and settlements of the living are not."""
 
     def keys(obj: CachedObject) -> Iterable[ObjectKey]:
-        if obj.deleting or obj.field("status", "phase") in TERMINAL:
-            return [ObjectKey(home, names.lock_name(target)) for target in index_target(obj)]
-        return []
+        needed = needs_care(obj, world.executions, world.clock.now(), world.settings().limits)
+        return (obj.key,) if needed else ()
+
+    return keys
+
+
+def _fence(informers: Iterable[Informer], sweeper: Sweeper) -> Callable[[], Awaitable[None]]:
+    """At takeover, before any acquire: consistent caches (I-30), and on them the holds asserted again (SPEC 1.3)."""
+
+    async def fence() -> None:
+        async with asyncio.TaskGroup() as lists:
+            for informer in informers:
+                lists.create_task(informer.relist(), name=f"fence-{informer.resource.plural}")
+        await sweeper.reassert()
+
+    return fence
+
+
+def _lock_of_ended(locks: Store, ledger: Ledger) -> Callable[[CachedObject], Iterable[ObjectKey]]:
+    """A WorkflowExecution that has ended or is being deleted -> the lock that still names it, for its keeper."""
+
+    def keys(obj: CachedObject) -> Iterable[ObjectKey]:
+        if not obj.deleting and obj.field("status", "phase") not in TERMINAL:
+            return []
+        found = [ledger.key(target) for target in index_target(obj)]
+        records = ((key, locks.get(key)) for key in found)
+        return [key for key, record in records if record and record.field("status", "holder", "uid") == obj.uid]
 
     return keys
 

@@ -17,7 +17,16 @@ from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.clock import rfc3339
 from wfe_controller.kube.control.outcomes import Conflict as ConflictOutcome
 from wfe_controller.kube.control.outcomes import Done, Outcome, RequeueAfter
-from wfe_controller.kube.errors import AlreadyExists, ApiError, BadRequest, Conflict, Invalid, KubeError, NotFound
+from wfe_controller.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    BadRequest,
+    Conflict,
+    Invalid,
+    KubeError,
+    NotFound,
+    NotLeading,
+)
 from wfe_controller.kube.objects import (
     Json,
     finalizers_of,
@@ -127,8 +136,8 @@ class Effects:
             after = await self._world.ledger.settle(
                 effect.record, snapshot.claim, effect.settlement, snapshot.settings.limits
             )
-        except Conflict:
-            return _with(snapshot, lock=UNREAD)
+        except Conflict as error:
+            return ConflictOutcome(error.message)
         log.info("lock released", target=effect.record.target, outcome=effect.settlement.outcome)
         if effect.settlement.block is not None:
             self._world.instruments.blocked(str(effect.settlement.block.reason))
@@ -144,6 +153,8 @@ class Effects:
             # A 5xx or a webhook's time-out may have come after the commit: look before trying again (P:T5).
             named = UNREAD if error.status >= 500 else snapshot.inputs.named_run
             return replace(_with(snapshot, named_run=named), create_error=error)
+        except NotLeading:
+            raise
         except KubeError as error:
             log.warning("creating the PipelineRun had no answer", why=str(error))
             return replace(_with(snapshot, named_run=UNREAD), create_error=error)

@@ -8,6 +8,7 @@ of that UID; the write that clears it records the outcome, and an unknown outcom
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import structlog
 
@@ -15,6 +16,8 @@ from wfe_controller.api import names
 from wfe_controller.api.phases import TERMINAL
 from wfe_controller.api.reasons import BlockReason, EventReason, LockOutcome
 from wfe_controller.failure.tekton import observe
+from wfe_controller.kube.cache.cached import CachedObject
+from wfe_controller.kube.cache.store import Store
 from wfe_controller.kube.client import patches
 from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.clock import parse_rfc3339, rfc3339
@@ -36,6 +39,7 @@ from wfe_controller.kube.objects import (
 )
 from wfe_controller.locking.clearance import ClearRequest, Ignored, clearance_request
 from wfe_controller.locking.decision import Claim, HolderState
+from wfe_controller.locking.limits import Limits
 from wfe_controller.locking.record import Block, Holder, LockRecord, LockUnreadable
 from wfe_controller.locking.transitions import Settlement, is_empty
 from wfe_controller.workflows.engines.tekton import launch
@@ -44,6 +48,25 @@ from wfe_controller.workflows.reader import Reader, list_owned
 from wfe_controller.workflows.world import BY_TARGET_HASH, BY_UID, World
 
 log = structlog.get_logger("wfe.locks")
+
+
+def needs_care(obj: CachedObject, executions: Store, now: datetime, limits: Limits) -> bool:
+    """Whether a cached lock has anything for its keeper to do. Cheap: a sweep asks it of every lock.
+
+    A wish to clear, a holder that has ended or is not known, or nothing left to say. When in doubt True.
+    """
+    if obj.deleting or names.ANNOTATION_CLEAR_BLOCK in obj.annotations:
+        return True
+    holder = obj.field("status", "holder", "uid")
+    if holder is not None:
+        found = executions.by_index(BY_UID, holder) if isinstance(holder, str) else []
+        return not found or found[0].field("status", "phase") in TERMINAL
+    if obj.field("status", "block") is not None:
+        return False
+    try:
+        return is_empty(LockRecord.from_object(obj.decode()), now, limits)
+    except LockUnreadable:
+        return True
 
 
 class LockKeeper:

@@ -18,17 +18,18 @@ from wfe_controller.kube.cache.cached import CachedObject
 from wfe_controller.kube.cache.consistency import Waiting
 from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.clock import parse_rfc3339
+from wfe_controller.kube.control.outcomes import Conflict as ConflictOutcome
 from wfe_controller.kube.control.outcomes import Done, Outcome, RequeueAfter, Terminal
 from wfe_controller.kube.errors import Conflict, NotFound
-from wfe_controller.kube.objects import Json, ObjectKey, mapping, spec, text
+from wfe_controller.kube.objects import Json, ObjectKey, mapping, spec, status, text, uid_of
 from wfe_controller.workflows.draft import condition_since
 from wfe_controller.workflows.effects import Effects
 from wfe_controller.workflows.phases.dispatch import decide_step
-from wfe_controller.workflows.plan import Act, Commit, Note, Read, Stop
+from wfe_controller.workflows.plan import Acquire, Act, Commit, Note, Read, Stop
 from wfe_controller.workflows.reader import Reader
 from wfe_controller.workflows.snapshot import UNREAD, Snapshot
 from wfe_controller.workflows.status_writer import StatusWriter
-from wfe_controller.workflows.world import BY_OWNER, World
+from wfe_controller.workflows.world import BY_HOLDER, BY_OWNER, World
 
 log = structlog.get_logger("wfe.workflows")
 
@@ -82,9 +83,12 @@ class Reconciler:
                     snapshot = await self._reader.read(snapshot, what)
                 case Act(effect=effect, notes=notes):
                     done = await self._effects.perform(snapshot, effect)
-                    self._note(snapshot, notes)
                     if not isinstance(done, Snapshot):
+                        if not isinstance(done, ConflictOutcome):
+                            self._note(snapshot, notes)
                         return done
+                    if not isinstance(effect, Acquire) or done.holds is True:
+                        self._note(snapshot, notes)
                     snapshot = done
                 case Commit():
                     delay = self._too_soon(key, step.lane)
@@ -99,30 +103,30 @@ class Reconciler:
         return RequeueAfter(1.0)
 
     def _nothing_to_do(self, cached: CachedObject) -> bool:
-        """Ended, let go, and no run left: the state of almost every object, decided without decoding it."""
+        """Ended, let go, no run and no hold left: the state of almost every object, decided without decoding it."""
         return (
             cached.field("status", "phase") in TERMINAL
             and not (cached.field("metadata", "finalizers") or [])
             and not self._world.runs.by_index(BY_OWNER, cached.uid)
+            and not self._world.locks.by_index(BY_HOLDER, cached.uid)
         )
 
     async def _snapshot(self, key: ObjectKey, cached: CachedObject) -> Snapshot | None:
         world = self._world
         wfe = cached.decode()
-        cached_run = self._own_run(cached)
         if isinstance(world.consistency.ready(key), Waiting):
-            # The watch is too slow to wait for: look at the server itself, and trust no cached run either.
+            # The watch is too slow to wait for: look at the server itself.
             try:
                 wfe = await world.api.get(names.WORKFLOWEXECUTIONS, key)
             except NotFound:
                 return None
             world.consistency.forget(key)
-        uid = cached.uid
+        uid = uid_of(wfe)
         snapshot = Snapshot(
             wfe=wfe,
             now=world.clock.now(),
             settings=world.settings(),
-            cached_run=cached_run,
+            cached_run=self._own_run(wfe),
             cached_task_runs=tuple(t.decode() for t in world.task_runs.by_index(BY_OWNER, uid)),
             cached_pods=tuple(p.decode() for p in world.pods.by_index(BY_OWNER, uid)),
         )
@@ -137,12 +141,13 @@ class Reconciler:
             last_seen_pods=tuple(world.graveyard.pods(uid)),
             cached_task_runs=task_runs,
             lock_conflict_with=self._lock_doubt(snapshot),
+            cached_hold=bool(world.locks.by_index(BY_HOLDER, uid)),
         )
 
-    def _own_run(self, cached: CachedObject) -> Json | None:
+    def _own_run(self, wfe: Json) -> Json | None:
         """The run that carries my UID; with several (never ours to make) the one named in status."""
-        runs = self._world.runs.by_index(BY_OWNER, cached.uid)
-        wanted = cached.field("status", "pipelineRunRef", "uid")
+        runs = self._world.runs.by_index(BY_OWNER, uid_of(wfe))
+        wanted = mapping(status(wfe).get("pipelineRunRef")).get("uid")
         chosen = next((r for r in runs if r.uid == wanted), None) or next(iter(runs), None)
         return chosen.decode() if chosen is not None else None
 

@@ -76,7 +76,8 @@ class Snapshot:
 
     ``cached_run``, ``cached_task_runs`` and ``cached_pods`` come from the informers (may lag); ``inputs`` are live.
     ``create_error`` is the refusal of the run's create in this reconcile. ``last_seen_run`` and ``last_seen_pods`` are
-    the final states of an own run and of its pods that the watch saw being deleted.
+    the final states of an own run and of its pods that the watch saw being deleted. ``cached_hold``: a cached lock
+    names me as its holder.
     """
 
     wfe: Json
@@ -90,6 +91,7 @@ class Snapshot:
     last_seen_run: Json | None = None
     last_seen_pods: tuple[Json, ...] = ()
     lock_conflict_with: str = ""
+    cached_hold: bool = False
     create_error: KubeError | None = None
     inputs: Inputs = field(default_factory=Inputs)
     committed: bool = False

@@ -20,6 +20,7 @@ from wfe_controller.locking import transitions
 from wfe_controller.locking.decision import Claim
 from wfe_controller.locking.record import LockUnreadable, TargetCollision
 from wfe_controller.locking.transitions import Unchanged
+from wfe_controller.workflows.lockkeeper import needs_care
 from wfe_controller.workflows.world import BY_OWNER, BY_TARGET_HASH, BY_UID, World, index_target
 
 log = structlog.get_logger("wfe.sweeper")
@@ -56,8 +57,9 @@ class Sweeper:
                 yield obj.key
 
     def locks(self) -> set[ObjectKey]:
-        """All records (there are few: empty ones are deleted) and the targets of runs without an owner."""
-        found = {obj.key for obj in self._world.locks.list()}
+        """Records their keeper can do something about, and the targets of runs without an owner."""
+        now, limits, executions = self._world.clock.now(), self._world.settings().limits, self._world.executions
+        found = {obj.key for obj in self._world.locks.list() if needs_care(obj, executions, now, limits)}
         namespace = self._world.settings().controller_namespace
         for value in self._world.runs.index_values(BY_TARGET_HASH):
             for run in self._world.runs.by_index(BY_TARGET_HASH, value):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from wfe_controller.api.phases import Phase
 from wfe_controller.api.reasons import EventReason
 from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.control.outcomes import Done, RequeueAfter
@@ -14,7 +15,18 @@ from wfe_controller.kube.objects import is_deleting, name_of
 from wfe_controller.locking.record import LockRecord, LockUnreadable, TargetCollision
 from wfe_controller.workflows.engines.tekton import launch
 from wfe_controller.workflows.phases import ending
-from wfe_controller.workflows.plan import Act, DeleteRun, Input, Note, Read, RemoveFinalizer, Settle, Step, Stop
+from wfe_controller.workflows.plan import (
+    Act,
+    DeleteRun,
+    DropHold,
+    Input,
+    Note,
+    Read,
+    RemoveFinalizer,
+    Settle,
+    Step,
+    Stop,
+)
 from wfe_controller.workflows.snapshot import Snapshot, Unread
 
 
@@ -23,7 +35,7 @@ def terminal(snapshot: Snapshot) -> Step:
     run = snapshot.cached_run
     if run is not None and launch.is_pending(run) and not is_deleting(run):
         return Act(DeleteRun(run, "its WorkflowExecution has ended and it was never started"))
-    if not snapshot.has_finalizer:
+    if not snapshot.has_finalizer and not snapshot.cached_hold:
         return _retain(snapshot)
     if snapshot.canonical is not None and isinstance(snapshot.inputs.lock, Unread):
         return Read(Input.LOCK)
@@ -35,10 +47,23 @@ def terminal(snapshot: Snapshot) -> Step:
         if step is not None:
             return step
     if isinstance(lock, LockRecord) and snapshot.holds is True:
+        if _recorded(snapshot, lock):
+            return Act(DropHold(lock))
         settlement = ending.settlement_of(snapshot, snapshot.status)
         note = Note("Normal", EventReason.LOCK_RELEASED, f"target {lock.target} released")
         return Act(Settle(lock, settlement), (note,))
-    return Act(RemoveFinalizer(), deletion_note(snapshot))
+    return Act(RemoveFinalizer(), deletion_note(snapshot)) if snapshot.has_finalizer else _retain(snapshot)
+
+
+def _recorded(snapshot: Snapshot, lock: LockRecord) -> bool:
+    """Whether the hold has nothing to tell: taken after the end, by a request that landed late or on a stale look.
+
+    A second settlement would count the same end twice, or block the target for an execution that never was.
+    """
+    if snapshot.phase == Phase.SKIPPED or (lock.last_execution is not None and lock.last_execution.uid == snapshot.uid):
+        return True
+    ended = parse_rfc3339(snapshot.status.get("completionTime"))
+    return ended is not None and lock.holder is not None and lock.holder.acquired_at > ended
 
 
 def deletion_note(snapshot: Snapshot) -> tuple[Note, ...]:
