@@ -6,7 +6,9 @@ Stop:  leader tasks (workers drain <= 15 s) -> flush -> caches -> HTTP -> lease 
        was written; the second flush is for what the election itself had to say.
 The election goes on renewing while workers drain: draining takes longer than the renew deadline.
 Lost leadership (I-52): leader tasks are cancelled at once, nothing drains, nothing is released, exit code 1.
-Exit codes: 0 after the stop event, 1 for everything else that ends the process (SPEC 12).
+Exit codes: 0 after the stop event, 1 for everything else that ends the process (SPEC 12). A start step that raises
+one of ``refusals`` is no defect: the process stops in order and the error leaves :meth:`Manager.run` for the caller to
+tell.
 Knows nothing of signals: whoever calls :meth:`Manager.run` sets the stop event.
 Neighbours: :mod:`.supervisor` restarts tasks, :mod:`.worker` is drained, ``cache``, ``election`` are run.
 """
@@ -33,7 +35,11 @@ START_SECONDS = 120.0
 FENCE_SECONDS = 60.0
 DRAIN_SECONDS = 15.0
 STOP_SECONDS = 19.0
-"""The whole stop: 15 s drain, then 1 s flush, 0.5 s caches, 0.5 s HTTP, 1.5 s release, 0.3 s flush, 0.2 s rest."""
+"""The whole stop. At worst: 15 s drain, 0.5 s leader tasks, 0.5 s flush, 3 s for what comes after it."""
+FLUSH_SECONDS = 5.0
+FLUSH_MIN_SECONDS = 0.5
+AFTER_FLUSH_SECONDS = 3.0
+"""0.5 s caches, 0.5 s HTTP, 0.2 s election, 1.5 s release, 0.3 s last flush."""
 LAG_INTERVAL_SECONDS = 1.0
 LAG_WARN_SECONDS = 1.0
 LOOP_STUCK_SECONDS = 30.0
@@ -78,6 +84,7 @@ class Manager:
         start_timeout: float = START_SECONDS,
         fence_timeout: float = FENCE_SECONDS,
         drain_timeout: float = DRAIN_SECONDS,
+        refusals: tuple[type[Exception], ...] = (),
     ) -> None:
         self._clock = clock
         self._instruments: Instruments = instruments or NoInstruments()
@@ -85,6 +92,8 @@ class Manager:
         self._start_timeout = start_timeout
         self._fence_timeout = fence_timeout
         self._drain_timeout = drain_timeout
+        self._refusals = refusals
+        self._refused: Exception | None = None
         self._servers: list[_Server] = []
         self._caches: dict[str, Cache] = {}
         self._synced: list[Callable[[], None]] = []
@@ -173,7 +182,10 @@ class Manager:
     # ---- life
 
     async def run(self, stop: asyncio.Event) -> int:
-        """Live until ``stop`` is set or something ends the process; returns the exit code. Runs once."""
+        """Live until ``stop`` is set or something ends the process; returns the exit code. Runs once.
+
+        Raises what a start step raised, if it is one of ``refusals``.
+        """
         if stop.is_set():
             return 0
         waits = [asyncio.create_task(stop.wait()), asyncio.create_task(self._ending.wait())]
@@ -190,6 +202,8 @@ class Manager:
             self._stopping = self._yielding = True
             for group in Group:
                 await self._supervisor.stop(group, 0.2)
+        if self._refused is not None:
+            raise self._refused
         if self._why is not None:
             log.error("process ends", why=self._why)
             return 1
@@ -222,6 +236,10 @@ class Manager:
             if not self._stopping:
                 self._end("start was cancelled")
             raise
+        except self._refusals as error:
+            if not self._stopping:
+                self._refused = error
+            self._end(str(error))
         except Exception as error:
             # Not re-raised: nobody awaits this task for its result; the process ends and says why.
             log.error("start failed", error=describe(error), exc_info=None if isinstance(error, OSError) else error)
@@ -292,11 +310,12 @@ class Manager:
             await supervisor.stop(Group.ELECTION, left(0.5))
         await self._stop_leader_tasks(left(self._drain_timeout))
         await supervisor.stop(Group.LEADER, left(0.5))
-        await self._flush(left(1.0))
+        # What the drain left over, up to a limit; the rest of the stop needs its share in any case.
+        await self._flush(left(max(FLUSH_MIN_SECONDS, min(FLUSH_SECONDS, left(STOP_SECONDS) - AFTER_FLUSH_SECONDS))))
         await supervisor.stop(Group.CACHES, left(0.5))
         await self._stop_servers(left(0.5))
         self._yielding = True
-        await supervisor.stop(Group.ELECTION, left(0.5))
+        await supervisor.stop(Group.ELECTION, left(0.2))
         if self._election is not None and not self._lost_leadership:
             await self._bounded("release the lease", self._election.release(), left(1.5))
         await self._flush(left(0.3))

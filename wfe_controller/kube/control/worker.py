@@ -36,6 +36,8 @@ CONFLICT_STREAK = 5
 CONFLICT_STREAK_CAP_SECONDS = 30.0
 """From the fifth conflict in a row on, waiting longer is cheaper than losing again."""
 NOT_LEADING_SECONDS = 2.0
+STALE_MIN_SECONDS = 0.01
+"""Looking again in the same instant would spin: the cache moves only when the loop gets to it."""
 REPORT_SECONDS = 10.0
 
 
@@ -189,7 +191,7 @@ class Controller(Generic[K]):
                 return "conflict"
             case Stale(why, seconds):
                 log.debug("reconcile deferred", why=why, seconds=seconds)
-                self.queue.add_after(key, seconds)
+                self.queue.add_after(key, max(seconds, STALE_MIN_SECONDS))
                 return "stale"
             case Terminal(error):
                 log.warning("reconcile failed for good", error=str(error))

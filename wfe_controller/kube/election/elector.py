@@ -32,11 +32,14 @@ from typing import TypeVar
 import structlog
 
 from wfe_controller.kube.clock import Clock, jitter
+from wfe_controller.kube.election.gates import AlwaysLeading, lease_is_alive
 from wfe_controller.kube.election.lease import LeaseApi, LeaseLock, LeaseRecord
 from wfe_controller.kube.errors import Conflict, KubeError, NotLeading
 from wfe_controller.kube.instruments import ElectionInstruments, NoInstruments
 from wfe_controller.kube.objects import ObjectKey
 from wfe_controller.kube.probes import CheckResult
+
+__all__ = ["AlwaysLeading", "Elector", "lease_is_alive", "new_identity"]
 
 log = structlog.get_logger("wfe.election")
 
@@ -51,6 +54,7 @@ REMIND_SECONDS = 60.0
 """E8: how often a standby says whom it waits for, and an unbroken failure is repeated."""
 RELEASE_TRIES = 4
 HANDOVER_SECONDS = 1.0
+STOPPED = "told to stop"
 
 
 def new_identity(host: str, rng: random.Random) -> str:
@@ -178,7 +182,7 @@ class Elector:
                 await started
             await renewing
         finally:
-            self._close_gate("stopped")
+            self._close_gate(STOPPED)
             self._running = False
             on_lost()
             for task in tasks:
@@ -350,7 +354,8 @@ class Elector:
         self._leading = False
         self._renewed_at = -math.inf
         self._instruments.leading(False)
-        log.warning("no longer leader", lease=str(self.key), why=why)
+        emit = log.info if why == STOPPED else log.warning
+        emit("no longer leader", lease=str(self.key), why=why)
 
     def _complain(self, event: str, error: Exception) -> None:
         text = str(error) or type(error).__name__
@@ -369,36 +374,3 @@ class Elector:
 
 async def _call(call: Callable[[], Awaitable[None]]) -> None:
     await call()
-
-
-class AlwaysLeading:
-    """The gate of a process without election (``--no-leader-elect``)."""
-
-    is_leader = True
-
-    def check(self) -> float:
-        """Always open."""
-        return math.inf
-
-
-async def lease_is_alive(
-    api: LeaseApi, key: ObjectKey, observe_seconds: float | None = None, *, clock: Clock, poll_seconds: float = 1.0
-) -> str | None:
-    """The holder of a lease that somebody keeps renewing, or None when it is missing, free or does not change.
-
-    Watches for ``observe_seconds``, default the duration in the record: less cannot tell a dead holder from a slow
-    one. Raises KubeError: an unreadable lease is not a dead one.
-    """
-    lock = LeaseLock(api, key)
-    first = await lock.read()
-    if first is None or not first.holder:
-        return None
-    until = clock.boottime() + (observe_seconds if observe_seconds is not None else float(first.duration or 15))
-    while clock.boottime() < until:
-        await clock.sleep(poll_seconds)
-        record = await lock.read()
-        if record is None or not record.holder:
-            return None
-        if record != first:
-            return record.holder
-    return None

@@ -433,3 +433,81 @@ async def test_cancelling_run_leaves_no_task_behind() -> None:
     await asyncio.wait([running])
     assert running.cancelled()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_errors_while_stopping_are_logged_and_change_nothing(logs: list[EventDict]) -> None:
+    """I-57: not raised over what the process ends for; the steps after them still happen."""
+    diary = Diary()
+
+    async def broken(seconds: float = 0) -> None:
+        raise ValueError("cannot flush")
+
+    async def bad_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise KeyError("cleanup")
+
+    m = manager(Election(diary))
+    m.add_flush("events", broken)
+    m.add_task("messy", bad_end)
+    assert await m.run(stop_after(10)) == 0
+    assert diary == ["leads", "released"]
+    told = [entry for entry in logs if entry["log_level"] in ("warning", "error")]
+    assert {entry["event"] for entry in told} == {"stop step failed", "task failed while stopping"}
+
+
+@pytest.mark.parametrize("what", ["cache", "task", "leader task", "fence", "flush"])
+async def test_a_name_stands_for_one_thing(what: str) -> None:
+    """Logs and the liveness check name tasks; two of one name would hide each other."""
+    m = manager()
+
+    def register() -> None:
+        run = Diary().forever("x")
+        match what:
+            case "cache":
+                m.add_cache("x", Cache(Diary()))
+            case "task":
+                m.add_task("x", run)
+            case "leader task":
+                m.add_leader_task("x", run)
+            case "fence":
+                m.add_fence("x", run)
+            case "flush":
+                m.add_flush("x", lambda seconds: run())
+
+    register()
+    with pytest.raises(ValueError, match="registered twice"):
+        register()
+
+
+async def test_a_blocked_loop_is_told(logs: list[EventDict]) -> None:
+    """I-54, Q4: the pulse came late by what somebody's synchronous work took."""
+
+    class Blocked(LoopClock):
+        async def sleep(self, seconds: float) -> None:
+            await asyncio.sleep(seconds + 2.5)
+
+    m = Manager(clock=Blocked())
+    assert m.check_loop().ok
+    assert await m.run(stop_after(4)) == 0
+    assert [entry["seconds"] for entry in logs if entry["event"] == "event loop was blocked"] == [2.5]
+
+
+async def test_several_errors_of_a_task_group_are_all_named(logs: list[EventDict]) -> None:
+    """W2: a controller whose workers died says of what, not "unhandled errors in a TaskGroup"."""
+    runs = 0
+
+    async def task() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 2:
+            await asyncio.Event().wait()
+        raise ExceptionGroup("unhandled errors", [ValueError("one"), ExceptionGroup("inner", [KeyError("two")])])
+
+    m = manager()
+    m.add_task("x", task)
+    assert await m.run(stop_after(30)) == 0
+    (entry,) = [entry for entry in logs if entry["event"] == "task ended, restarting"]
+    assert entry["why"] == "ValueError: one; KeyError: 'two'"
+    assert m.check_tasks().why == "1 restarts"
