@@ -19,7 +19,7 @@ import structlog
 from wfe_controller.api import names
 from wfe_controller.api.phases import TERMINAL
 from wfe_controller.app.config import Settings
-from wfe_controller.app.exits import StartFailed
+from wfe_controller.app.exits import ExitError, StartFailed
 from wfe_controller.app.metrics import Metrics
 from wfe_controller.app.translate import shell_settings
 from wfe_controller.kube.cache.cached import CachedObject
@@ -108,6 +108,7 @@ def assemble(
         instruments=metrics,
         election=gate if isinstance(gate, Elector) else None,
         drain_timeout=settings.controller.shutdown_timeout,
+        refusals=(ExitError,),
     )
     gated = api.gated(gate)
     informers = _informers(settings, api, home, clock, rng, metrics)

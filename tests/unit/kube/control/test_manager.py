@@ -283,6 +283,26 @@ async def test_a_port_in_use_ends_the_start(logs: list[EventDict]) -> None:
     assert not any(entry.get("exc_info") for entry in logs)
 
 
+async def test_a_refusal_to_start_leaves_for_the_caller_after_an_orderly_stop(logs: list[EventDict]) -> None:
+    """SPEC 12: told once, by whoever prints to the operator; nothing here logs it as a defect."""
+
+    class Refusal(Exception):
+        pass
+
+    diary = Diary()
+    m = manager(Election(diary), refusals=(Refusal,))
+    m.add_cache("things", Cache(diary))
+
+    def refuse() -> None:
+        raise Refusal("port 9090 is in use")
+
+    m.add_synced(refuse)
+    with pytest.raises(Refusal, match="port 9090 is in use"):
+        await m.run(asyncio.Event())
+    assert diary == ["cache runs", "cache ends", "released"]
+    assert not any(entry["log_level"] in ("error", "critical") for entry in logs)
+
+
 async def test_a_stop_during_the_start_is_obeyed() -> None:
     """E4, E7: caches still syncing."""
     diary = Diary()
