@@ -77,11 +77,14 @@ class RunObservation:
             "completedTasks": self.completed_tasks,
             "totalTasks": self.total_tasks,
         }
-        if self.waiting:
-            out["waiting"] = [
-                {"pod": w.pod[:253], "task": w.task[:253], "reason": w.reason, "message": w.message}
-                for w in self.waiting[:_MAX_WAITING]
-            ]
+        # A TaskRun that waits without a pod is told by status.reason; the list is one of pods.
+        waiting = [
+            {"pod": w.pod[:253], "task": w.task[:253], "reason": w.reason[:64], "message": w.message}
+            for w in self.waiting
+            if w.pod
+        ][:_MAX_WAITING]
+        if waiting:
+            out["waiting"] = [{key: value for key, value in entry.items() if value} for entry in waiting]
         return {key: value for key, value in out.items() if value != ""}
 
 

@@ -41,7 +41,7 @@ from wfe_controller.locking.clearance import ClearRequest, Ignored, clearance_re
 from wfe_controller.locking.decision import Claim, HolderState
 from wfe_controller.locking.limits import Limits
 from wfe_controller.locking.record import Block, Holder, LockRecord, LockUnreadable
-from wfe_controller.locking.transitions import Settlement, is_empty
+from wfe_controller.locking.transitions import Settlement, is_empty, prune
 from wfe_controller.workflows.engines.tekton import launch
 from wfe_controller.workflows.engines.tekton.verdict import survivors
 from wfe_controller.workflows.reader import Reader, list_owned
@@ -61,12 +61,11 @@ def needs_care(obj: CachedObject, executions: Store, now: datetime, limits: Limi
     if holder is not None:
         found = executions.by_index(BY_UID, holder) if isinstance(holder, str) else []
         return not found or found[0].field("status", "phase") in TERMINAL
-    if obj.field("status", "block") is not None:
-        return False
     try:
-        return is_empty(LockRecord.from_object(obj.decode()), now, limits)
+        record = LockRecord.from_object(obj.decode())
     except LockUnreadable:
         return True
+    return is_empty(record, now, limits) or prune(record, now, limits) is not record
 
 
 class LockKeeper:
@@ -100,9 +99,10 @@ class LockKeeper:
         if not isinstance(orphans, Done):
             return orphans
         limits = self._world.settings().limits
-        if is_empty(record, self._world.clock.now(), limits) and await self._world.ledger.delete_if_empty(
-            record, limits
-        ):
+        if not is_empty(record, self._world.clock.now(), limits):
+            # Expired entries go, and times beyond their window, which only clocks that disagree can write, come back.
+            await self._world.ledger.prune(record, limits)
+        elif await self._world.ledger.delete_if_empty(record, limits):
             log.debug("empty TargetLock deleted", lock=str(key), target=record.target)
         return Done()
 
@@ -196,6 +196,10 @@ class LockKeeper:
             for run in runs:
                 await self._end_orphan(run)
             return RequeueAfter(5.0)
+        if record.last_execution is not None and record.last_execution.uid == holder.uid:
+            # Taken again after its end, by a request that landed late: its history stands there already.
+            await self._world.ledger.drop_hold(record, holder.uid)
+            return RequeueAfter(0.1)
         claim = Claim(holder.uid, holder.name, holder.namespace, _workflow_of(runs), holder.engine)
         try:
             await self._world.ledger.settle(

@@ -7,10 +7,8 @@ from typing import Any
 
 from wfe_controller.api.reasons import FailureReason
 from wfe_controller.failure.tekton import RunObservation
-from wfe_controller.kube.objects import Json, items, mapping, text
+from wfe_controller.kube.objects import items, mapping, text
 from wfe_controller.workflows.draft import Draft
-
-MAX_WAITING = 10
 
 _WAITED_FOR = {
     "Unschedulable": FailureReason.RESOURCE_EXHAUSTED,
@@ -26,19 +24,7 @@ _WAITED_FOR = {
 
 def summarise(draft: Draft, seen: RunObservation) -> None:
     """``pipelineRunStatus`` and the progress columns; progress never goes back."""
-    summary: Json = {"status": seen.succeeded}
-    for field, value in (("reason", seen.reason), ("message", seen.message)):
-        if value:
-            summary[field] = value
-    summary["completedTasks"] = seen.completed_tasks
-    summary["totalTasks"] = seen.total_tasks
-    if seen.waiting:
-        summary["waiting"] = [
-            {k: v for k, v in (("pod", w.pod), ("task", w.task), ("reason", w.reason), ("message", w.message)) if v}
-            for w in seen.waiting[:MAX_WAITING]
-            if w.pod
-        ]
-    draft.status["pipelineRunStatus"] = summary
+    draft.status["pipelineRunStatus"] = seen.status_json()
     if seen.total_tasks:
         draft.status["totalSteps"] = seen.total_tasks
         draft.status["completedSteps"] = seen.completed_tasks
