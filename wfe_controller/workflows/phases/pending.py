@@ -90,7 +90,8 @@ def _fit(snapshot: Snapshot) -> Step | None:
     parsed = snapshot.parsed
     if isinstance(parsed, InvalidSpec):
         raise AssertionError("an invalid spec is refused before it is fitted")
-    if snapshot.engine is Engine.STEPS or not snapshot.engine_available:
+    # The create may learn that Tekton is gone before the watch does; acquiring again at once would be a loop of writes.
+    if snapshot.engine is Engine.STEPS or not snapshot.engine_available or launch.type_missing(snapshot):
         why = snapshot.engine_why or f"the {snapshot.engine} engine is not available in this installation"
         return wait(snapshot, WaitReason.ENGINE_UNAVAILABLE, why, snapshot.settings.start_deadline)
     if parsed.workflow_ref is not None:

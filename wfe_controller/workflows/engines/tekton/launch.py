@@ -81,6 +81,11 @@ def is_resolved(run: Mapping[str, Any]) -> bool:
     return bool(status(run).get("pipelineSpec")) or bool(items(status(run).get("childReferences")))
 
 
+def type_missing(snapshot: Snapshot) -> bool:
+    """Whether the create of this reconcile learned that the server has no PipelineRuns (any more)."""
+    return isinstance(snapshot.create_error, NotFound) and snapshot.create_error.type_missing
+
+
 def collision(snapshot: Snapshot) -> str:
     """Why the run under my name belongs to another target ("" = it does not): a hash collision (TH41)."""
     run = snapshot.inputs.named_run
@@ -198,7 +203,7 @@ def _create(snapshot: Snapshot, lock: LockRecord) -> Step:
             CreateRun(build.pipeline_run(snapshot.wfe, parsed, target, snapshot.settings)), _account_note(snapshot)
         )
     error = snapshot.create_error
-    if isinstance(error, NotFound) and error.type_missing:
+    if type_missing(snapshot):
         return Act(DropHold(lock))
     refusal, details = create_refusal(error), _create_failed(snapshot, lock, error)
     draft = Draft(snapshot)
