@@ -26,6 +26,10 @@ from wfe_controller.workflows.world import BY_OWNER, BY_TARGET_HASH, BY_UID, Wor
 log = structlog.get_logger("wfe.sweeper")
 
 
+ENGINE_POLL = 2.0
+"""Seconds between two looks at whether a missing engine has come; asks the cache, not the server."""
+
+
 class Sweeper:
     """``run`` until cancelled; ``sweep`` is one pass."""
 
@@ -33,9 +37,16 @@ class Sweeper:
         self._world = world
 
     async def run(self) -> None:
+        """Sweep every ``sweep_interval``, and at once when an engine that was missing has come (P:W9)."""
         while True:
             await self.sweep()
-            await self._world.clock.sleep(self._world.settings().sweep_interval)
+            due = self._world.clock.monotonic() + self._world.settings().sweep_interval
+            missing = self._missing_engines()
+            while (left := due - self._world.clock.monotonic()) > 0 and not missing - self._missing_engines():
+                await self._world.clock.sleep(min(left, ENGINE_POLL))
+
+    def _missing_engines(self) -> set[str]:
+        return {name for name in self._world.settings().engines if not self._world.engine(name)[0]}
 
     async def sweep(self) -> None:
         """Enqueue keys of everything that is not at rest, and publish the gauges."""
