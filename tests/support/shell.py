@@ -214,9 +214,9 @@ def decide(seen: Snapshot, answers: dict[Input, Any] | None = None) -> tuple[Ste
             return step, reads, seen
         assert step.what not in reads, f"{step.what} is read twice"
         reads.append(step.what)
-        assert answers is not None and step.what in answers, f"unexpected read of {step.what}"
+        assert step.what in (answers or {}), f"unexpected read of {step.what}"
         field = step.what.value.replace("-", "_")
-        seen = replace(seen, inputs=replace(seen.inputs, **{field: answers[step.what]}))
+        seen = replace(seen, inputs=replace(seen.inputs, **{field: (answers or {})[step.what]}))
 
 
 def acts(step: Step) -> Any:

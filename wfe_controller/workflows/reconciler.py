@@ -66,6 +66,8 @@ class Reconciler:
         snapshot = await self._snapshot(key, cached)
         if snapshot is None:
             return Done()
+        if snapshot.phase and snapshot.phase not in set(Phase):
+            log.error("unknown phase, left alone", workflowexecution=str(key), phase=snapshot.phase[:64])
         with structlog.contextvars.bound_contextvars(
             phase=snapshot.phase or "none", correlation=_correlation(snapshot)
         ):
@@ -94,7 +96,10 @@ class Reconciler:
                     delay = self._too_soon(key, step.lane)
                     if snapshot.committed or delay:
                         return RequeueAfter(delay or 0.01)
-                    snapshot = await self._commit(key, snapshot, step)
+                    after = await self._commit(key, snapshot, step)
+                    if after is None:
+                        return Done()
+                    snapshot = after
                 case Stop(outcome=outcome):
                     return outcome
                 case _:
@@ -166,12 +171,18 @@ class Reconciler:
         last = self._last_progress.get(key)
         return 0.0 if last is None else max(0.0, PROGRESS_INTERVAL - (self._world.clock.monotonic() - last))
 
-    async def _commit(self, key: ObjectKey, snapshot: Snapshot, commit: Commit) -> Snapshot:
+    async def _commit(self, key: ObjectKey, snapshot: Snapshot, commit: Commit) -> Snapshot | None:
+        """The snapshot after the write; None when the object is gone (T29)."""
         try:
             obj = await self._writer.write(snapshot, commit.status, commit.lane)
         except Conflict:
             self._world.instruments.status_conflict()
             raise
+        except NotFound as error:
+            if error.type_missing:
+                raise
+            log.info("gone before its status was written", phase=text(commit.status.get("phase")))
+            return None
         if commit.lane is Lane.PROGRESS:
             self._last_progress[key] = self._world.clock.monotonic()
         after = replace(snapshot, wfe=obj, committed=True)

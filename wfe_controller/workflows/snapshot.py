@@ -126,7 +126,8 @@ class Snapshot:
 
     @property
     def has_finalizer(self) -> bool:
-        return names.FINALIZER in finalizers_of(self.wfe)
+        """Ours, under its present name or a former one: both keep the object, and both are taken off (TH42)."""
+        return not {names.FINALIZER, *names.LEGACY_FINALIZERS}.isdisjoint(finalizers_of(self.wfe))
 
     @cached_property
     def generation(self) -> int:

@@ -10,7 +10,6 @@ import pytest
 from tests.support.shell import (
     FREE,
     HELD,
-    NOW,
     RUN_UID,
     UID,
     acts,
@@ -341,4 +340,3 @@ def test_now_is_the_only_clock() -> None:
     seen = snapshot(wfe(created=-10), 3)
     assert decide(seen, FREE)[0] == decide(seen, FREE)[0]
     assert seen.created == at(-10)
-    assert NOW == at(0)
