@@ -24,6 +24,10 @@ def deleting(snapshot: Snapshot) -> Step:
         return Read(Input.LOCK)
     if isinstance(snapshot.inputs.lock, LockUnreadable):
         return Stop(RequeueAfter(30.0))
-    if snapshot.holds is True or snapshot.cached_run is not None:
+    if snapshot.holds is True:
+        return launch.launch(snapshot)
+    if snapshot.cached_run is not None and isinstance(snapshot.inputs.named_run, Unread):
+        return Read(Input.NAMED_RUN)
+    if launch.is_mine(snapshot):
         return launch.launch(snapshot)
     return Act(RemoveFinalizer(), deletion_note(snapshot))

@@ -34,8 +34,14 @@ def pending(snapshot: Snapshot) -> Step:
         return refuse(snapshot, ending.misconfigured(snapshot, _target_problem(snapshot)))
     if isinstance(snapshot.inputs.lock, Unread):
         return Read(Input.LOCK)
-    if snapshot.holds is True or snapshot.cached_run is not None:
+    if snapshot.holds is True:
         return launch.launch(snapshot)
+    if snapshot.cached_run is not None:
+        if isinstance(snapshot.inputs.named_run, Unread):
+            return Read(Input.NAMED_RUN)
+        if launch.is_mine(snapshot):
+            return launch.launch(snapshot)
+        # What the cache shows is gone or going, perhaps for long (finalizers of others): decide from the start.
     return _wish(snapshot) or _fit(snapshot) or _claim(snapshot)
 
 

@@ -25,6 +25,10 @@ DRAIN_POLL = 2.0
 
 def follow(snapshot: Snapshot) -> Step:
     """The next step of an object in phase Running."""
+    if not snapshot.run_uid:
+        step = _name_run(snapshot)
+        if step is not None:
+            return step
     run = own_run(snapshot)
     if isinstance(run, Unread):
         return Read(Input.OWN_RUN)
@@ -39,6 +43,15 @@ def follow(snapshot: Snapshot) -> Step:
             return _give_up(snapshot, run, found)
         return cancel.pursue(snapshot, found, run, seen)
     return _progress(snapshot, run, seen)
+
+
+def _name_run(snapshot: Snapshot) -> Step | None:
+    """Running without a reference, which only other writers leave behind: found by name and owner, or gone (TH45)."""
+    if isinstance(snapshot.inputs.named_run, Unread):
+        return Read(Input.NAMED_RUN)
+    if not launch.is_mine(snapshot):
+        return None
+    return Read(Input.LOCK) if isinstance(snapshot.inputs.lock, Unread) else launch.launch(snapshot)
 
 
 def own_run(snapshot: Snapshot) -> Json | Unread | None:

@@ -81,6 +81,12 @@ def is_resolved(run: Mapping[str, Any]) -> bool:
     return bool(status(run).get("pipelineSpec")) or bool(items(status(run).get("childReferences")))
 
 
+def is_mine(snapshot: Snapshot) -> bool:
+    """Whether the run under my name, as read live, carries my UID and is there to stay."""
+    run = snapshot.inputs.named_run
+    return not isinstance(run, Unread) and run is not None and owner_uid(run) == snapshot.uid and not is_deleting(run)
+
+
 def type_missing(snapshot: Snapshot) -> bool:
     """Whether the create of this reconcile learned that the server has no PipelineRuns (any more)."""
     return isinstance(snapshot.create_error, NotFound) and snapshot.create_error.type_missing
@@ -122,14 +128,11 @@ def launch(snapshot: Snapshot) -> Step:
     named = snapshot.inputs.named_run
     if isinstance(named, Unread):
         return Read(Input.NAMED_RUN)
-    if named is not None and owner_uid(named) == snapshot.uid and not is_deleting(named):
+    if named is not None and is_mine(snapshot):
         return _adopt(snapshot, dict(named))
-    if snapshot.holds is not True:
-        # The cache showed a run of mine that the server no longer has: nothing of mine exists, decide from the start.
-        return Stop(RequeueAfter(0.05))
     lock = snapshot.inputs.lock
-    if not isinstance(lock, LockRecord):
-        raise AssertionError("a hold without a record")
+    if snapshot.holds is not True or not isinstance(lock, LockRecord):
+        raise AssertionError("only a holder, or the owner of the run, launches")
     if foreign_run(snapshot) is not None or collision(snapshot):
         return Act(DropHold(lock))
     given_up = _given_up(snapshot, lock)
