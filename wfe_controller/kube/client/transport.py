@@ -1,8 +1,9 @@
-"""HTTP to one API server: the only importer of the Kubernetes library and of the aiohttp client.
+"""HTTP to one API server: the only importer of the aiohttp client.
 
 The Kubernetes library loads configuration, authentication and TLS settings; sessions, timeouts, errors and line
 cutting are ours (its own client sends requests without any timeout and cannot replace a CA: libraries.md C1-C3).
-Neighbours: ``credentials`` keeps token and certificates fresh, ``lines`` cuts watch streams, ``api`` knows verbs.
+Neighbours: ``library`` has what is used of it, ``credentials`` keeps token and certificates fresh, ``lines`` cuts
+watch streams, ``api`` knows verbs.
 
 Kept here: every wait has an end (user pain W1, W7); watches have connections of their own and never starve requests;
 nothing is sent after the write gate's verdict but by the very next step (E1); nothing is silently sent twice.
@@ -22,13 +23,16 @@ from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import structlog
-from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import ConfigException
-from kubernetes_asyncio.config.incluster_config import InClusterConfigLoader
-from kubernetes_asyncio.config.kube_config import KubeConfigLoader, load_kube_config
 
 from wfe_controller import __version__
 from wfe_controller.kube.client.credentials import Credentials, CredentialsFailed, Identity, Loader
+from wfe_controller.kube.client.library import (
+    ConfigException,
+    Configuration,
+    InClusterConfigLoader,
+    KubeConfigLoader,
+    load_kube_config,
+)
 from wfe_controller.kube.client.lines import MAX_LINE, LineSplitter
 from wfe_controller.kube.clock import Clock
 from wfe_controller.kube.errors import ConnectionFailed, KubeConfigError, NotLeading, RequestTimeout
