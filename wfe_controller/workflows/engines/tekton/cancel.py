@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
+from wfe_controller.api.conditions import is_true
 from wfe_controller.api.phases import Phase
 from wfe_controller.api.reasons import ConditionReason, ConditionType, EventReason, FailureReason
 from wfe_controller.failure.tekton import RunObservation
@@ -88,9 +89,7 @@ def _new_cause(snapshot: Snapshot, run: Json | None, seen: RunObservation) -> tu
     if snapshot.cancel_reason is not None:
         by = f" by {snapshot.cancel_by}" if snapshot.cancel_by else ""
         return Cause.CANCELLED, f"cancelled{by}: {snapshot.cancel_reason or 'no reason given'}"
-    if seen.done:
-        # Done, and we only wait for its pods: bounded by the watchdog like everything else.
-        pass
+    # Also for a run that is done while its pods go on: the watchdog bounds that wait like every other.
     start = snapshot.start_time or now
     end = launch.watchdog(snapshot, start)
     if now >= end:
@@ -101,10 +100,15 @@ def _new_cause(snapshot: Snapshot, run: Json | None, seen: RunObservation) -> tu
     launched = seen.start_time or start
     if not launch.is_resolved(run) and now >= launched + timedelta(seconds=settings.resolution_timeout):
         return Cause.RESOLUTION, _resolution_message(run, settings.resolution_timeout)
-    if not seen.step_started and now >= launched + timedelta(seconds=settings.start_timeout):
+    if not has_started(snapshot, seen) and now >= launched + timedelta(seconds=settings.start_timeout):
         what = "; ".join(f"{w.pod or w.task}: {w.reason} {w.message}".strip() for w in seen.waiting[:3])
         return Cause.START, f"no step started within {settings.start_timeout:.0f} s: {what or 'no pod says why'}"
     return None
+
+
+def has_started(snapshot: Snapshot, seen: RunObservation) -> bool:
+    """Whether a step was seen to start, now or before: TaskRuns that are pruned meanwhile do not undo it."""
+    return bool(seen.step_started) or is_true(snapshot.status.get("conditions"), ConditionType.TEKTON_PIPELINE_RUNNING)
 
 
 def _resolution_message(run: Json, seconds: float) -> str:

@@ -196,7 +196,7 @@ def _next_look(snapshot: Snapshot, run: Json, seen: RunObservation) -> float:
     moments = [launch.watchdog(snapshot, start)]
     if not launch.is_resolved(run):
         moments.append(launched + timedelta(seconds=settings.resolution_timeout))
-    if not seen.step_started:
+    if not cancel.has_started(snapshot, seen):
         moments.append(launched + timedelta(seconds=settings.start_timeout))
     nearest = min((m - snapshot.now).total_seconds() for m in moments)
     return max(0.05, min(settings.poll_interval, nearest))
