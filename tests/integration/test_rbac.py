@@ -115,7 +115,7 @@ def test_the_runner_may_nothing_until_it_is_bound(installed: Plane, runner: Rest
 @pytest.mark.parametrize("overlay", ["base", "overlays/dev", "overlays/prod"])
 def test_the_server_accepts_an_overlay(plane: Plane, overlay: str) -> None:
     """Deployment, budget, policy, flow schema, namespaces and the rest, validated strictly."""
-    done = plane.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(MANIFESTS / "deploy" / overlay))
+    done = plane.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(MANIFESTS / overlay))
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
 
