@@ -108,6 +108,7 @@ def assemble(
         instruments=metrics,
         election=gate if isinstance(gate, Elector) else None,
         drain_timeout=settings.controller.shutdown_timeout,
+        expected=(OSError, ExitError),
         refusals=(ExitError,),
     )
     gated = api.gated(gate)
@@ -194,6 +195,7 @@ def assemble(
     manager.add_flush("events", recorder.flush)
     manager.add_fence("caches and holds", _fence(informers.values(), sweeper))
     manager.add_leader_task("sweeper", sweeper.run)
+    manager.add_leader_task("engine", sweeper.follow_engine)
     for controller in controllers:
         manager.add_controller(controller)
 

@@ -72,7 +72,10 @@ class _Server:
 
 
 class Manager:
-    """Everything is registered before :meth:`run`; ``election`` None means that leader tasks run without a lease."""
+    """Everything is registered before :meth:`run`; ``election`` None means that leader tasks run without a lease.
+
+    ``expected``: errors of the start that need no traceback, because their text says all (a port in use).
+    """
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class Manager:
         self._start_timeout = start_timeout
         self._fence_timeout = fence_timeout
         self._drain_timeout = drain_timeout
+        self._expected = expected
         self._refusals = refusals
         self._refused: Exception | None = None
         self._servers: list[_Server] = []
@@ -242,7 +246,9 @@ class Manager:
             self._end(str(error))
         except Exception as error:
             # Not re-raised: nobody awaits this task for its result; the process ends and says why.
-            log.error("start failed", error=describe(error), exc_info=None if isinstance(error, OSError) else error)
+            log.error(
+                "start failed", error=describe(error), exc_info=None if isinstance(error, self._expected) else error
+            )
             self._end(f"start failed: {describe(error)}")
 
     async def _wait_for_caches(self) -> None:
