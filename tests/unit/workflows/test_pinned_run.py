@@ -227,7 +227,11 @@ def test_pods_that_do_not_start_are_told_and_end_the_run_in_time() -> None:
     stuck["status"]["conditions"] = [
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
     ]
-    seen = {"cached_run": WORKING, "cached_task_runs": (task_run(started=False),), "cached_pods": (stuck,)}
+    seen: dict[str, Any] = {
+        "cached_run": WORKING,
+        "cached_task_runs": (task_run(started=False),),
+        "cached_pods": (stuck,),
+    }
     step, _, _ = decide(snapshot(OBJ, 30, **seen))
     assert wants(step) == ("Running", "Unschedulable")
     step, _, _ = decide(snapshot(OBJ, 601, **seen))
