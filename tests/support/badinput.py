@@ -711,7 +711,12 @@ CASES = [
         TEKTON,
         ("parameters", "REPLICAS"),
         None,
-        ACCEPTED,
+        (
+            (
+                'spec.parameters: Invalid value: parameters must have strings as values, not null: write a '
+                "string, or leave the key out"
+            ),
+        ),
         "spec.parameters[REPLICAS] is null, not a string: write a string",
     ),
     Case(

@@ -35,6 +35,7 @@ _KEPT = frozenset(
         "maxItems",
         "minProperties",
         "maxProperties",
+        "nullable",
         "pattern",
         "required",
     }

@@ -63,7 +63,11 @@ TIMEOUT = (
     ),
 )
 
+# The values are nullable in the schema only so that null gets as far as these rules: where it may not be null, the API
+# server drops the key without a word, and the workflow would run with its default instead.
+_STRINGS = "self.all(key, type(self[key]) == string)"
 PARAMETERS = (
+    rule(_STRINGS, "parameters must have strings as values, not null: write a string, or leave the key out"),
     rule(
         "self.all(key, size(key) > 0 && size(key) <= 128)",
         "parameters must have keys of 1 to 128 characters: shorten the key",
@@ -74,7 +78,7 @@ PARAMETERS = (
         "such as REPLICA_COUNT",
     ),
     rule(
-        "self.map(key, size(key) + size(self[key])).sum() <= 262144",
+        f"!{_STRINGS} || self.map(key, size(key) + size(self[key])).sum() <= 262144",
         "parameters must have at most 262144 characters together, keys included: pass a reference instead of the data",
     ),
 )

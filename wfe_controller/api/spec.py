@@ -258,7 +258,7 @@ class WorkflowExecutionSpec(SpecModel):
     workflow_definition: WorkflowDefinition | None = None
     parameters: (
         Annotated[
-            dict[str, Annotated[str, Field(max_length=MAX_PARAMETER_VALUE)]],
+            dict[str, Annotated[str, Field(max_length=MAX_PARAMETER_VALUE, json_schema_extra={"nullable": True})]],
             Field(max_length=MAX_PARAMETERS, json_schema_extra=rules(*cel.PARAMETERS)),
         ]
         | None
