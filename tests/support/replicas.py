@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hack.controlplane import Plane, RestClient
+from hack.controlplane.client import Refused
 from hack.controlplane.processes import free_ports
 from tests.support.eventually import eventually
 
@@ -101,7 +102,12 @@ class Controllers:
         """The running one whose identity the lease names; waits until there is one."""
 
         def find() -> ControllerProcess | None:
-            holder = self._plane.client.get(LEASE)["spec"].get("holderIdentity")
+            try:
+                holder = self._plane.client.get(LEASE)["spec"].get("holderIdentity")
+            except Refused as refused:
+                if refused.status == 404:  # nobody has ever led here
+                    return None
+                raise
             for controller in self.all:
                 lines = controller.log_lines() if holder and controller.running else []
                 if any(line.get("identity") == holder for line in lines):
