@@ -81,6 +81,28 @@ class Told:
         self.on_event(regarding, str(reason), message)
 
 
+def make_world(api: FakeApi, feed: Feed, clock: ManualClock, settings: ShellSettings, told: Told) -> World:
+    """What app/wiring would build, over fakes. Nobody is woken."""
+    stores = feed.stores
+    real = cast(Api, api)
+    return World(
+        api=real,
+        ledger=Ledger(real, HOME, clock),
+        clock=clock,
+        settings=lambda: settings,
+        executions=stores[names.WORKFLOWEXECUTIONS],
+        locks=stores[names.TARGETLOCKS],
+        runs=stores[names.PIPELINERUNS],
+        task_runs=stores[names.TASKRUNS],
+        pods=stores[PODS],
+        consistency=Consistency({r: stores[r] for r in (names.WORKFLOWEXECUTIONS, names.PIPELINERUNS)}, clock),
+        events=told,
+        engine=lambda name: (name == "tekton", f"no engine {name}"),
+        wake=lambda key: None,
+        wake_lock=lambda key: None,
+    )
+
+
 class Process:
     """One controller with its own memory. ``step`` lets one job go on to its next API call."""
 
@@ -89,24 +111,9 @@ class Process:
         self.api = FakeApi(server, pause)
         self.feed = Feed(server)
         self.feed.list()
-        stores = self.feed.stores
-        api = cast(Api, self.api)
-        self.world = World(
-            api=api,
-            ledger=Ledger(api, HOME, clock),
-            clock=clock,
-            settings=lambda: settings,
-            executions=stores[names.WORKFLOWEXECUTIONS],
-            locks=stores[names.TARGETLOCKS],
-            runs=stores[names.PIPELINERUNS],
-            task_runs=stores[names.TASKRUNS],
-            pods=stores[PODS],
-            consistency=Consistency({r: stores[r] for r in (names.WORKFLOWEXECUTIONS, names.PIPELINERUNS)}, clock),
-            events=told,
-            engine=lambda name: (name == "tekton", f"no engine {name}"),
-            wake=lambda key: self.add(("wfe", key)),
-            wake_lock=lambda key: self.add(("lock", key)),
-        )
+        self.world = make_world(self.api, self.feed, clock, settings, told)
+        self.world.wake = lambda key: self.add(("wfe", key))
+        self.world.wake_lock = lambda key: self.add(("lock", key))
         self.reconciler = Reconciler(self.world)
         self.keeper = LockKeeper(self.world, Reader(self.world))
         self.sweeper = Sweeper(self.world)

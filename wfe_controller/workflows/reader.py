@@ -155,8 +155,10 @@ class Reader:
                 "log of the failing container could not be saved", pod=str(pod), container=container, why=str(error)
             )
             return Evidence(container=container)
-        tail = log_text.encode()[-LOG_TAIL_BYTES:].decode(errors="replace")
-        return Evidence(container=container, log_tail=redact(tail))
+        # Redacted before it is cut: a cut could part a secret from the word that gives it away, and a replacement makes
+        # the text longer than the schema allows.
+        tail = redact(log_text).encode()[-LOG_TAIL_BYTES:].decode(errors="ignore")
+        return Evidence(container=container, log_tail=tail)
 
 
 def _named_key(snapshot: Snapshot) -> ObjectKey | None:
