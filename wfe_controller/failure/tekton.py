@@ -335,7 +335,9 @@ def _message(observation: RunObservation, failed: Json | None, ours: str) -> str
     if failed is not None:
         own = text(condition(failed, "Succeeded").get("message"))
         parts.append(f"TaskRun {name_of(failed)} ({condition_reason(failed) or 'no reason'}): {own}")
-    if observation.message or observation.reason:
+    if observation.step_started is False and observation.start_time is None and not observation.message:
+        parts.append("Tekton never took up the run, so no step of it ever started")
+    elif observation.message or observation.reason:
         parts.append(f"PipelineRun ({observation.reason or 'no reason'}): {observation.message}")
     return _clean("; ".join(part.strip().rstrip(";.: ") for part in parts if part.strip())) or "no message"
 

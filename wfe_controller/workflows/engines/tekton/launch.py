@@ -151,6 +151,11 @@ def launch(snapshot: Snapshot) -> Step:
     return _create(snapshot, lock)
 
 
+def described(run: Mapping[str, Any]) -> str:
+    """A run that does not go away, with whose finalizers hold it."""
+    return f"PipelineRun {namespace_of(run)}/{name_of(run)}{_held_by(run)}"
+
+
 def _held_by(run: Mapping[str, Any]) -> str:
     others = [f for f in finalizers_of(run) if f != "foregroundDeletion"]
     return f", held by finalizers {', '.join(others)}" if others else ""

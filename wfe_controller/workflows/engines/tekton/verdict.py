@@ -17,7 +17,7 @@ from wfe_controller.failure.tekton import RunObservation, classify, completion, 
 from wfe_controller.failure.unstarted import run_deleted
 from wfe_controller.kube.objects import Json, name_of, status, text, uid_of
 from wfe_controller.workflows.draft import Draft
-from wfe_controller.workflows.engines.tekton import cancel
+from wfe_controller.workflows.engines.tekton import cancel, launch
 from wfe_controller.workflows.engines.tekton.summary import summarise, waited_for
 from wfe_controller.workflows.phases import ending
 from wfe_controller.workflows.plan import Commit, Input, Read, Step
@@ -90,7 +90,7 @@ def judge(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation | Non
 def incomplete(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation) -> Step:
     """180 s after the cancellation something still runs: end all the same, blocked, naming the survivors."""
     task_runs, pods = _live(snapshot)
-    left = survivors(pods)
+    left = survivors(pods) or ((launch.described(run),) if run is not None else ())
     details = judge(snapshot, run, found)
     said = f"{found.message}; the cancellation is incomplete, still there: {', '.join(left[:10]) or 'the run itself'}"
     details = replace(details, message=said, reason=found.failure_reason or details.reason)
