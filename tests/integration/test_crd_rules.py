@@ -100,7 +100,7 @@ def test_the_server_stores_the_crd_as_it_is_generated(plane: Plane, resource: An
     ],
 )
 def test_the_spec_is_immutable(plane: Plane, namespace: str, patch: Patch, body: Any) -> None:
-    """TH35: an edited target would be another lock, and the run an orphan."""
+    """TH35, T84: an edited target would be another lock, and the run an orphan."""
     plane.apply(execution(namespace, TEKTON))
     assert patch(body) == SPEC_IS_IMMUTABLE
 

@@ -577,7 +577,7 @@ def test_without_trouble(story: Story) -> None:
 @each(STORIES)
 @pytest.mark.parametrize("kind", ["dies", "lost", "unsent"])
 def test_trouble_at_every_call(story: Story, kind: str) -> None:
-    """T-18.8, T46, I-44: no memory is needed, an unknown outcome is never acted on twice."""
+    """T-18.8, T46, I-44, T80, P:L3: no memory is needed, an unknown outcome is never acted on twice."""
     for at, call in points(story):
         if (kind == "lost" and not (call.writes and call.done)) or (kind == "unsent" and call.done):
             continue
@@ -594,6 +594,6 @@ def test_a_late_leader(story: Story) -> None:
 
 @each(STORIES)
 def test_stale_caches_in_any_order(story: Story) -> None:
-    """T-18.9, T28, I-28: watch events come late and workers interleave."""
+    """T-18.9, T28, I-28, I-26: watch events come late and workers interleave."""
     for seed in range(25):
         Stage(story, seed=seed).play()

@@ -71,7 +71,7 @@ async def transport(server: RawServer, tmp_path: Path) -> AsyncIterator[Transpor
 async def test_what_every_request_carries(
     server: RawServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """W7: own User-Agent, the token, no compression; proxies of the environment are not asked."""
+    """W7, I-72: own User-Agent, the token, no compression; proxies of the environment are not asked."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     server.on("GET", PATH, ok({"a": 1}, headers={"Date": "now"}))

@@ -30,7 +30,7 @@ async def the_missed_event(exchange: Exchange) -> None:
     ("idle_timeout", "at_least", "at_most"), [(90.0, 90, 100), (None, 255, 330)], ids=["W1 at 90 s", "W1 default"]
 )
 async def test_silence_without_fin(tmp_path: Path, idle_timeout: float | None, at_least: float, at_most: float) -> None:
-    """An object created in the silence arrives in time; the watch goes on from the last event, without a list."""
+    """An object created in the silence arrives in time; the watch goes on from the last event, without a list. (I-8)"""
     settings = WatchSettings(watch_list=False, idle_timeout=idle_timeout)
     async with wired(tmp_path, listed(10), one_event_then_silence, the_missed_event, settings=settings) as wire:
         await wire.until("+a@11", "+b@12")

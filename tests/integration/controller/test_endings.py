@@ -73,7 +73,7 @@ def test_deadline_of_an_object_that_never_starts(wfe: Executions) -> None:
 
 
 def test_delete_while_running_cancels_waits_and_lets_go(wfe: Executions) -> None:
-    """T50, TH20: the run is cancelled, its pods end, the run goes, the block stays behind."""
+    """T50, TH20, BR-WE-004: the run is cancelled, its pods end, the run goes, the block stays behind."""
     target = wfe.target()
     name = wfe.create(target, "busybox:hang")
     eventually(lambda: wfe.condition(name, "TektonPipelineRunning"))

@@ -14,7 +14,10 @@ from tests.support.replicas import ControllerProcess
 
 
 def test_success_tells_the_truth_everywhere(wfe: Executions, controller: ControllerProcess) -> None:
-    """BR-WE-001..003, 005, 008; T1, T17, T20, T30: status, conditions, Events, run, lock and metrics agree."""
+    """T1, T17, T20, T30, T86: status, conditions, Events, run, lock and metrics agree.
+
+    BR-WE-001, BR-WE-002, BR-WE-003, BR-WE-005, BR-WE-008.
+    """
     before = metric(controller, 'workflowexecution_total{engine="tekton",outcome="Completed"}')
     target = wfe.target()
     name = wfe.create(target.replace("deployment", "Deployment.apps"), parameters={"REPLICAS": "3", "NOTE": 'a=b\n"ü"'})
@@ -53,7 +56,10 @@ def test_success_tells_the_truth_everywhere(wfe: Executions, controller: Control
 
 
 def test_failure_blocks_the_target_until_it_is_cleared(wfe: Executions, plane: Plane) -> None:
-    """T18, T22, T43, BR-WE-012/013, TH21: the block outlives the object that caused it and goes by clearance only."""
+    """T18, T22, T43, TH21: the block outlives the object that caused it and goes by clearance only.
+
+    BR-WE-012, BR-WE-013.
+    """
     target = wfe.target()
     first = wfe.create(target, "busybox:fail-3")
     status = wfe.await_phase(first)
@@ -140,7 +146,7 @@ def test_every_spelling_of_a_target_is_one_lock(wfe: Executions, spelling: str) 
 
 
 def test_different_targets_run_side_by_side(wfe: Executions, kubelet: Kubelet) -> None:
-    """T8."""
+    """T8, BR-WE-009."""
     names = [wfe.create(wfe.target(), "busybox:hang") for _ in range(3)]
     eventually(lambda: [wfe.phase(name) for name in names] == ["Running"] * 3)
     eventually(lambda: all(wfe.condition(name, "TektonPipelineRunning") for name in names))

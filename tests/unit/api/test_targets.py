@@ -129,6 +129,7 @@ def test_names_and_custom_kinds(raw: str, canonical: str) -> None:
     ],
 )
 def test_a_bad_target_names_value_rule_and_remedy(raw: str, message: str) -> None:
+    """BR-WE-011."""
     with pytest.raises(TargetError) as error:
         parse_target(raw)
     assert str(error.value) == message

@@ -80,7 +80,7 @@ NOWHERE = Path("/nonexistent/config.yaml")
 
 @pytest.mark.parametrize("setting", [s for s in settings_table() if s.key not in FEW], ids=lambda s: s.key)
 def test_every_key_is_read_from_file_environment_and_flag_in_that_order(setting: Setting, tmp_path: Path) -> None:
-    """SPEC 8: flags > environment > file > defaults, for every key there is; each reading changes the hash."""
+    """SPEC 8: flags > environment > file > defaults, for every key there is; each reading changes the hash. (T67)"""
     in_file, in_env, in_flag = spellings(setting)
     file = write(tmp_path, setting.key, in_file)
     env = {setting.env: as_text(in_env)}
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_settings_file_is_refused(content: str, problem: str, 
 
 
 def test_an_explicit_file_must_exist(tmp_path: Path) -> None:
-    """Bug 674 no. 4: never silently the defaults."""
+    """Bug 674 no. 4: never silently the defaults. (T67)"""
     file = tmp_path / "none.yaml"
     assert refusal(path=file) == [f"config file {file}: does not exist; create it or correct --config"]
     assert refusal(path=tmp_path) == [f"config file {tmp_path}: is a directory; name the YAML file in it"]
@@ -334,6 +334,7 @@ def test_a_password_in_a_url_is_not_repeated(tmp_path: Path) -> None:
     ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
 )
 def test_an_impossible_combination_names_both_keys(overrides: dict[str, str], problem: str) -> None:
+    """TH43."""
     assert refusal(path=None, env={}, overrides=overrides, default_path=NOWHERE) == [problem]
 
 

@@ -31,7 +31,7 @@ def metrics() -> Metrics:
 
 
 def test_the_names_and_labels_of_t8_are_exact(metrics: Metrics) -> None:
-    """T-8 of v3.7 as SPEC 8 and 12 amend it: outcomes spelt as the phases, targets by state."""
+    """T-8 of v3.7 as SPEC 8 and 12 amend it: outcomes spelt as the phases, targets by state. (T70, T86, BR-WE-008)"""
     shell: WorkflowInstruments = metrics.workflows
     shell.finished("Completed", "tekton", 12.0)
     shell.finished("Failed", "tekton", None)
@@ -63,6 +63,7 @@ def test_a_run_that_never_started_has_no_duration(metrics: Metrics) -> None:
 
 
 def test_durations_reach_to_an_hour() -> None:
+    """TH29."""
     (duration,) = [d for d in metrics_table() if d.name == "workflowexecution_duration_seconds"]
     assert duration.buckets == (5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600)
 
@@ -183,7 +184,7 @@ def test_only_the_active_config_hash_is_exported(metrics: Metrics) -> None:
 
 
 def test_a_hundred_thousand_random_names_stay_below_2000_series_and_1_mib(metrics: Metrics) -> None:
-    """P:O1, SPEC 8: text of users and of other programs never becomes a label."""
+    """P:O1, SPEC 8, TH29: text of users and of other programs never becomes a label."""
     rng = random.Random(1)
     for _ in range(100_000):
         a, b, c = (f"n{rng.getrandbits(48):x}" for _ in range(3))

@@ -50,6 +50,7 @@ def asked(uid: str = "uid-1", reason: Any = "replicas checked by hand", by: Any 
 
 
 def test_a_complete_request() -> None:
+    """BR-WE-013."""
     assert clearance_request(lock(asked(), {"block": BLOCK}, "2026-03-01T12:30:00Z")) == ClearRequest(
         "uid-1", "ada@example.org", "replicas checked by hand", False, datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
     )

@@ -119,6 +119,7 @@ def ask(
     ],
 )
 def test_order(lock: LockRecord | None, state: HolderState | None, run: ForeignRun | None, expected: type) -> None:
+    """T10."""
     assert type(ask(lock, state=state, run=run)) is expected
 
 
@@ -179,7 +180,7 @@ def test_a_time_written_by_a_clock_far_ahead_waits_one_window_not_longer(entry: 
 
 
 def test_a_cooldown_that_was_turned_off_stops_counting_at_once() -> None:
-    """T36, T74: 0 is off."""
+    """T36, T74, BR-WE-010: 0 is off."""
     assert ask(record(None, None, (COOLING,)), limits=Limits(success_cooldown=0)) == Acquire()
 
 
@@ -224,6 +225,7 @@ def test_a_long_block_message_does_not_push_the_way_out_of_the_text() -> None:
 
 
 def test_busy_names_the_holder_with_its_namespace() -> None:
+    """TH44."""
     answer = decide(
         record(OTHER),
         CLAIM,
@@ -258,6 +260,7 @@ def test_busy_by_a_foreign_run(run: ForeignRun, name: str) -> None:
 
 
 def test_cooling_tells_the_time_left() -> None:
+    """T40."""
     answer = ask(record(None, None, (BACKOFF,), LAST))
     assert isinstance(answer, SkipCooling)
     assert "1m0s left, next allowed at 2026-03-01T12:01:00Z" in answer.message

@@ -81,6 +81,7 @@ def test_backoff(failures: int, seconds: float) -> None:
 
 
 def test_backoff_exponent_is_capped_before_the_maximum() -> None:
+    """T42."""
     assert Limits(backoff_max=1e9, backoff_exponent=2).backoff(50) == 240
 
 
@@ -116,7 +117,7 @@ def test_settle_by_another_than_the_holder_writes_nothing() -> None:
 
 
 def test_the_streak_grows_waits_and_exhausts() -> None:
-    """T42, T44, TH5: the count is the target's, not the execution's."""
+    """T42, T44, TH5, TH7, BR-WE-012: the count is the target's, not the execution's."""
     record, now = LockRecord(TARGET), NOW
     for number, wait in enumerate((60, 120, 240, 480), start=1):
         record = ran(record, claim(number), ended(when=now))
@@ -130,7 +131,7 @@ def test_the_streak_grows_waits_and_exhausts() -> None:
 
 
 def test_success_resets_the_streak_and_starts_the_cooldown() -> None:
-    """T45, T40, T31."""
+    """T45, T40, T31, T17."""
     record = LockRecord(TARGET)
     for number in range(3):
         record = ran(record, claim(number), ended(when=NOW))

@@ -163,7 +163,7 @@ def test_the_pod_is_restricted_and_told_who_it_is() -> None:
 
 
 def test_ports_agree_with_the_configuration() -> None:
-    """T-11: metrics 9090, health 8081, the same in settings, container, Service and NetworkPolicy."""
+    """T-11, BR-WE-008: metrics 9090, health 8081, the same in settings, container, Service and NetworkPolicy."""
     settings = load_settings(MANIFESTS / "base/config.yaml", env={})
     (container,) = deployment()["spec"]["template"]["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}

@@ -111,7 +111,10 @@ async def test_a_run_that_is_none_of_ours_is_never_touched() -> None:
 
 
 async def test_the_sweep_only_wakes() -> None:
-    """SPEC 2.6, P:L5: what is not at rest is named to its worker every minute; the sweep itself writes nothing."""
+    """SPEC 2.6, P:L5: what is not at rest is named to its worker every minute; the sweep itself writes nothing.
+
+    I-45.
+    """
     bench = Bench()
     key = bench.create(wfe())
     bench.feed.deliver()

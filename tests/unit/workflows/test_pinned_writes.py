@@ -271,3 +271,19 @@ async def test_an_unknown_phase_is_logged_and_not_written(capsys: pytest.Capture
     assert bench.status(key) == {"phase": "Levitating"}
     assert not [call for call in bench.api.calls if call.writes]
     assert "unknown phase" in capsys.readouterr().out
+
+
+async def test_another_target_has_its_own_history() -> None:
+    """T49: five failures of one target say nothing about another."""
+    bench = Bench()
+    key = bench.create(wfe())
+    await bench.reconcile(key)
+    exhausted = {"workflowId": "restart", "consecutiveFailures": 5, "lastFailureAt": "2026-03-01T11:00:00Z"}
+    (record,) = bench.server.all(LOCKS)
+    bench.set_status(LOCKS, record, {"workflows": [exhausted]})
+    for name, target, phase in (("a", TARGET, "Skipped"), ("b", "shop/deployment/other", "Running")):
+        obj = wfe(targetResource=target)
+        obj["metadata"]["name"] = name
+        other = bench.create(obj)
+        await bench.reconcile(other)
+        assert bench.status(other)["phase"] == phase

@@ -29,6 +29,7 @@ def world(version: str = "100") -> tuple[Consistency, WritableStore, WritableSto
 
 
 async def test_waits_for_the_written_version_and_no_longer() -> None:
+    """I-28."""
     consistency, wfes, _ = world()
     assert consistency.ready(A) == Fresh()
     consistency.wrote(A, WFE, "uid-a", "110")

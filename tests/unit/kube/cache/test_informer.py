@@ -195,7 +195,7 @@ async def test_a_removed_handler_hears_nothing() -> None:
 
 
 async def test_wait_synced_says_what_is_missing() -> None:
-    """W9: start-up fails with resource and reason, not with a bare time-out."""
+    """W9, T69: start-up fails with resource and reason, not with a bare time-out."""
     api = MemoryApi()
     api.list_faults = [refusal(403, "Forbidden", 'cannot list resource "workflowexecutions"')] * 99
     inf = informer(api)

@@ -461,11 +461,13 @@ WATCH_LIST = {
 
 @pytest.mark.parametrize(("inputs", "expected"), LIST_WATCH.values(), ids=LIST_WATCH.keys())
 def test_list_and_watch(inputs: list[Input | At], expected: list[Any]) -> None:
+    """I-1."""
     assert run(machine(watch_list=False), inputs) == expected
 
 
 @pytest.mark.parametrize(("inputs", "expected"), WATCH_LIST.values(), ids=WATCH_LIST.keys())
 def test_watch_list(inputs: list[Input | At], expected: list[Any]) -> None:
+    """I-4, I-5."""
     assert run(machine(watch_list=True), inputs) == expected
 
 

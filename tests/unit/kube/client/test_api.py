@@ -149,7 +149,7 @@ async def test_paths_bodies_and_labels_of_every_verb() -> None:
 
 
 async def test_delete_always_names_the_uid() -> None:
-    """A delete without precondition could hit the successor of the object that was looked at."""
+    """A delete without precondition could hit the successor of the object that was looked at. (TH2)"""
     api, script, _ = make(answer({"kind": "Status", "status": "Success"}), answer({"kind": "Pod"}))
     await api.delete(PODS, KEY, uid="u-1", lane=Lane.RELEASE)
     await api.delete(PODS, KEY, uid="u-1", resource_version="9", propagation="Foreground", lane=Lane.RELEASE)
