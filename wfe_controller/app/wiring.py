@@ -108,7 +108,6 @@ def assemble(
         instruments=metrics,
         election=gate if isinstance(gate, Elector) else None,
         drain_timeout=settings.controller.shutdown_timeout,
-        expected=(OSError, ExitError),
         refusals=(ExitError,),
     )
     gated = api.gated(gate)

@@ -72,10 +72,7 @@ class _Server:
 
 
 class Manager:
-    """Everything is registered before :meth:`run`; ``election`` None means that leader tasks run without a lease.
-
-    ``expected``: errors of the start that need no traceback, because their text says all (a port in use).
-    """
+    """Everything is registered before :meth:`run`; ``election`` None means that leader tasks run without a lease."""
 
     def __init__(
         self,
@@ -95,7 +92,6 @@ class Manager:
         self._start_timeout = start_timeout
         self._fence_timeout = fence_timeout
         self._drain_timeout = drain_timeout
-        self._expected = expected
         self._refusals = refusals
         self._refused: Exception | None = None
         self._servers: list[_Server] = []
