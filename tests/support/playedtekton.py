@@ -38,19 +38,26 @@ class PlayedTekton:
     server: FakeServer
     play: Callable[[Json], Play] = lambda run: Play()
     _due: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    _seen: int = -1
+    """How much of the server's log was looked at."""
 
     def next_due(self) -> datetime | None:
         return min(self._due.values(), default=None)
 
     def tick(self) -> None:
-        before = -1
-        while before != len(self.server.log):
-            before = len(self.server.log)
-            for run in self.server.all(names.PIPELINERUNS):
-                self._run(run)
-            for pod in self.server.all(PODS):
-                self._pod(pod)
-            self._collect()
+        due = self.next_due()
+        if self._seen == len(self.server.log) and (due is None or due > self.server.clock.now()):
+            return
+        while self._seen != len(self.server.log) or due is not None:
+            self._seen, due = len(self.server.log), None
+            self._look()
+
+    def _look(self) -> None:
+        for run in self.server.all(names.PIPELINERUNS):
+            self._run(run)
+        for pod in self.server.all(PODS):
+            self._pod(pod)
+        self._collect()
 
     def _arrived(self, uid: str, what: str, seconds: float) -> bool:
         """Whether ``seconds`` have passed since this was first asked."""
