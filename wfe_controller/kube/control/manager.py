@@ -243,7 +243,7 @@ class Manager:
         except Exception as error:
             # Not re-raised: nobody awaits this task for its result; the process ends and says why.
             log.error(
-                "start failed", error=describe(error), exc_info=None if isinstance(error, self._expected) else error
+                "start failed", error=describe(error), exc_info=None if isinstance(error, OSError) else error
             )
             self._end(f"start failed: {describe(error)}")
 
