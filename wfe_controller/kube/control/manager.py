@@ -242,9 +242,7 @@ class Manager:
             self._end(str(error))
         except Exception as error:
             # Not re-raised: nobody awaits this task for its result; the process ends and says why.
-            log.error(
-                "start failed", error=describe(error), exc_info=None if isinstance(error, OSError) else error
-            )
+            log.error("start failed", error=describe(error), exc_info=None if isinstance(error, OSError) else error)
             self._end(f"start failed: {describe(error)}")
 
     async def _wait_for_caches(self) -> None:
