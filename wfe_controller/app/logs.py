@@ -31,6 +31,8 @@ LEVELS: Mapping[str, int] = {
 
 MAX_TEXT = 16 * 1024
 _FIRST = ("timestamp", "level", "logger", "event")
+_OURS = ("timestamp", "level", "logger")
+"""Always set by this module, never by a caller: nothing to hide in them."""
 _SECRET_KEYS = frozenset({"password", "passwd", "token", "secret", "authorization", "apikey", "api_key", "bearer"})
 _HIDDEN = "[REDACTED]"
 
@@ -146,7 +148,8 @@ def _secret(key: object, value: object) -> bool:
 
 
 def _redact(_logger: object, _method: str, event: Event) -> Event:
-    return redacted(event)  # type: ignore[no-any-return]  # a mapping in, a mapping out
+    ours = {key: event.pop(key) for key in _OURS if key in event}
+    return {**redacted(event), **ours}
 
 
 def _to_json(event: Any, **_: Any) -> str:

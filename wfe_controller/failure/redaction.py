@@ -36,16 +36,19 @@ _VALUE = (
     r"|(?:[^\s\"'\\,;&]|[,;&](?!\s|$|[\w.%-]{1,64}[=:])|[\"'](?![\s,:;}\])]|$)|\\(?![\"'nrt])){1,65536})"
 )
 
-# Each pattern marks what to hide as group v.
-_PATTERNS: tuple[re.Pattern[str], ...] = (
+# Each pattern marks what to hide as group v. The first two are slow, and are tried only on texts with a character that
+# each of their matches contains: names, UIDs and phases, of which log lines are full, have none.
+_SIGN = re.compile("[:=]")
+# password=hunter2, "api_key": "...", token: Bearer ...; another name behind the sign belongs to what is hidden.
+_NAMED = re.compile(
+    rf"(?i)(?<![A-Za-z0-9_.-])[\w.-]{{0,64}}?{_SECRET_WORD}[\w.-]{{0,64}}\\?[\"']?\s{{0,8}}(?:=>|[:=])\s{{0,8}}"
+    rf"(?P<v>(?:\\?[\"']?[\w.%-]{{1,64}}\\?[\"']?\s{{0,8}}[:=]\s{{0,8}}){{0,4}}(?:(?:bearer|basic)\s{{1,8}})?{_VALUE})"
+)
+_SPACE = re.compile(r"\s")
+# --password hunter2
+_FLAG = re.compile(rf"(?i)--?[a-z0-9-]{{0,40}}{_SECRET_WORD}[a-z0-9-]{{0,40}}\s{{1,8}}(?!-)(?P<v>{_VALUE})")
+_OTHERS: tuple[re.Pattern[str], ...] = (
     re.compile(r"(?P<v>-----BEGIN (?P<k>[A-Z0-9 ]{0,40}PRIVATE KEY)-----.*?(?:-----END (?P=k)-----|\Z))", re.DOTALL),
-    # password=hunter2, "api_key": "...", token: Bearer ...; another name behind the sign belongs to what is hidden.
-    re.compile(
-        rf"(?i)(?<![A-Za-z0-9_.-])[\w.-]{{0,64}}?{_SECRET_WORD}[\w.-]{{0,64}}\\?[\"']?\s{{0,8}}(?:=>|[:=])\s{{0,8}}"
-        rf"(?P<v>(?:\\?[\"']?[\w.%-]{{1,64}}\\?[\"']?\s{{0,8}}[:=]\s{{0,8}}){{0,4}}(?:(?:bearer|basic)\s{{1,8}})?{_VALUE})"
-    ),
-    # --password hunter2
-    re.compile(rf"(?i)--?[a-z0-9-]{{0,40}}{_SECRET_WORD}[a-z0-9-]{{0,40}}\s{{1,8}}(?!-)(?P<v>{_VALUE})"),
     re.compile(r"(?i)\b(?:proxy-)?authorization[\"']?\s{0,8}[:=]\s{0,8}[\"']?(?P<v>[^\"'\n]{1,65536})"),
     re.compile(r"(?i)\bbearer\s{1,8}(?P<v>\[REDACTED\]|[A-Za-z0-9._~+/=-]{6,65536})"),
     re.compile(r"(?i)\b[a-z][a-z0-9+.-]{1,30}://(?P<v>[^\s/@:\"']{0,256}:[^\s/\"']{1,1024})@"),
@@ -66,7 +69,9 @@ def redact(text: str) -> str:
     The names next to the values stay, so that a reader still knows what was there. Every pattern looks at the text as
     it was: one that hides a name must not leave that name's value to be overlooked by the next.
     """
-    spans = sorted(match.span("v") for pattern in _PATTERNS for match in pattern.finditer(text))
+    named = (_NAMED,) if _SIGN.search(text) else ()
+    flags = (_FLAG,) if _SPACE.search(text) else ()
+    spans = sorted(match.span("v") for pattern in (*named, *flags, *_OTHERS) for match in pattern.finditer(text))
     if not spans:
         return text
     out: list[str] = []

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wfe_controller.failure import redaction
 from wfe_controller.failure.redaction import MASK, redact, redact_parameters, shorten
 
 SECRET = "s3cr3tV4lue"
@@ -149,3 +150,37 @@ def test_a_hostile_line_costs_linear_time(part: str) -> None:
 def test_shorten() -> None:
     assert shorten("a  b\n c", 10) == "a b c"
     assert shorten("abcdefghij", 8) == "abcde..."
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "password",
+                "token",
+                "API_KEY",
+                "--",
+                "-",
+                "=",
+                ":",
+                "=>",
+                " ",
+                "\n",
+                "\u2003",
+                "\t",
+                '"',
+                "'",
+                "\\",
+                "x",
+                SECRET,
+            ]
+        ),
+        max_size=12,
+    )
+)
+def test_what_lets_the_slow_patterns_be_left_out_is_part_of_every_match(parts: list[str]) -> None:
+    """Leaving them out must never show what they would have hidden."""
+    text = "".join(parts)
+    for pattern, needed in ((redaction._NAMED, redaction._SIGN), (redaction._FLAG, redaction._SPACE)):
+        for match in pattern.finditer(text):
+            assert needed.search(match.group())
