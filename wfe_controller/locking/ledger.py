@@ -87,10 +87,10 @@ class Ledger:
         return LockRecord.from_object(obj, target)
 
     async def ensure(self, target: str) -> LockRecord:
-        """The record, created empty (and with its finalizer) when there is none."""
-        record = await self.read(target)
-        if record is not None:
-            return record
+        """The record, created empty (and with its finalizer) when there is none.
+
+        For a caller who has just read that there is none: the create asks the server again by itself.
+        """
         obj: Json = {
             "apiVersion": TARGETLOCKS.api_version,
             "kind": TARGETLOCKS.kind,

@@ -27,7 +27,6 @@ from wfe_controller.kube.objects import (
     PODS,
     Json,
     ObjectKey,
-    annotations_of,
     is_deleting,
     key_of,
     name_of,
@@ -42,6 +41,7 @@ from wfe_controller.locking.decision import Claim, HolderState
 from wfe_controller.locking.limits import Limits
 from wfe_controller.locking.record import Block, Holder, LockRecord, LockUnreadable
 from wfe_controller.locking.transitions import Settlement, is_empty, prune
+from wfe_controller.workflows import orphan
 from wfe_controller.workflows.engines.tekton import launch
 from wfe_controller.workflows.engines.tekton.verdict import survivors
 from wfe_controller.workflows.reader import Reader, list_owned
@@ -50,22 +50,44 @@ from wfe_controller.workflows.world import BY_TARGET_HASH, BY_UID, World
 log = structlog.get_logger("wfe.locks")
 
 
-def needs_care(obj: CachedObject, executions: Store, now: datetime, limits: Limits) -> bool:
-    """Whether a cached lock has anything for its keeper to do. Cheap: a sweep asks it of every lock.
+FIRST_LOOK = 5.0
+"""Seconds for which a record just created, or a holder that just ended, is left to the worker that is busy with it."""
 
-    A wish to clear, a holder that has ended or is not known, or nothing left to say. When in doubt True.
+
+def needs_care(obj: CachedObject, executions: Store, now: datetime, limits: Limits) -> bool:
+    """Whether a cached lock has anything for its keeper to do, now or soon. Cheap: a sweep asks it of every lock."""
+    return care_due(obj, executions, now, limits) is not None
+
+
+def care_due(obj: CachedObject, executions: Store, now: datetime, limits: Limits) -> float | None:
+    """Seconds until the keeper should look at a cached lock, 0 = now, None = there is nothing to look for.
+
+    A wish to clear, a holder that has ended or is not known, or nothing left to say. When in doubt now.
     """
     if obj.deleting or names.ANNOTATION_CLEAR_BLOCK in obj.annotations:
-        return True
+        return 0.0
     holder = obj.field("status", "holder", "uid")
     if holder is not None:
         found = executions.by_index(BY_UID, holder) if isinstance(holder, str) else []
-        return not found or found[0].field("status", "phase") in TERMINAL
+        if not found:
+            return 0.0
+        if found[0].field("status", "phase") not in TERMINAL:
+            return None
+        return _left(found[0].field("status", "completionTime"), now)
     try:
         record = LockRecord.from_object(obj.decode())
     except LockUnreadable:
-        return True
-    return is_empty(record, now, limits) or prune(record, now, limits) is not record
+        return 0.0
+    if is_empty(record, now, limits):
+        return _left(obj.creation_timestamp, now)
+    return 0.0 if prune(record, now, limits) is not record else None
+
+
+def _left(instant: object, now: datetime) -> float:
+    """What is left of FIRST_LOOK after ``instant``; 0 when that is no time, or one that only a wrong clock writes."""
+    since = parse_rfc3339(instant)
+    age = (now - since).total_seconds() if since is not None else FIRST_LOOK
+    return FIRST_LOOK - age if abs(age) < FIRST_LOOK else 0.0
 
 
 class LockKeeper:
@@ -79,6 +101,9 @@ class LockKeeper:
 
     async def reconcile(self, key: ObjectKey) -> Outcome:
         """Look after one lock, or after the orphans of a target that has no record."""
+        due = self._due(key)
+        if due is None or due > 0:
+            return Done() if due is None else RequeueAfter(due)
         try:
             obj = await self._world.api.get(names.TARGETLOCKS, key)
         except NotFound:
@@ -105,6 +130,20 @@ class LockKeeper:
         elif await self._world.ledger.delete_if_empty(record, limits):
             log.debug("empty TargetLock deleted", lock=str(key), target=record.target)
         return Done()
+
+    def _due(self, key: ObjectKey) -> float | None:
+        """``care_due`` of the cached lock: most wakes need no request at all. 0 when only the server can tell.
+
+        A cache that lags delays a look, never prevents it: its next event, or the sweep, asks again.
+        """
+        world = self._world
+        cached = world.locks.get(key)
+        if cached is None:
+            return 0.0
+        for run in world.runs.by_index(BY_TARGET_HASH, key.name.removeprefix("wfe-")):
+            if not world.executions.by_index(BY_UID, text(run.labels.get(names.OWNER_UID))):
+                return 0.0
+        return care_due(cached, world.executions, world.clock.now(), world.settings().limits)
 
     # -- clear-block -------------------------------------------------------------------------------------------------
 
@@ -200,7 +239,13 @@ class LockKeeper:
             # Taken again after its end, by a request that landed late: its history stands there already.
             await self._world.ledger.drop_hold(record, holder.uid)
             return RequeueAfter(0.1)
-        claim = Claim(holder.uid, holder.name, holder.namespace, _workflow_of(runs), holder.engine)
+        claim = Claim(
+            holder.uid,
+            holder.name,
+            holder.namespace,
+            orphan.workflow_id(runs[0]) if runs else orphan.UNKNOWN,
+            holder.engine,
+        )
         try:
             await self._world.ledger.settle(
                 record, claim, _outcome_of(runs, record, holder), self._world.settings().limits
@@ -228,67 +273,64 @@ class LockKeeper:
         again: float | None = None
         for cached in self._world.runs.by_index(BY_TARGET_HASH, key.name.removeprefix("wfe-")):
             run = cached.decode()
-            owner = launch.owner_uid(run)
-            if not owner or owner == holder_uid or self._world.executions.by_index(BY_UID, owner):
+            named = orphan.owners(run)
+            living = any(self._world.executions.by_index(BY_UID, uid) for uid in named)
+            if not orphan.owner(run) or holder_uid in named or living:
                 self._first_seen.pop(uid_of(run), None)
                 continue
-            if not await self._owner_gone(run, owner):
+            if not await self._owner_gone(run, named):
                 again = 5.0
                 continue
             self._world.instruments.orphan(names.PIPELINERUNS.plural)
-            wait = await self._orphan(run, owner, record)
+            wait = await self._orphan(key, run, record)
             again = wait if again is None else min(again, wait)
         return Done() if again is None else RequeueAfter(again)
 
-    async def _owner_gone(self, run: Json, owner: str) -> bool:
-        where = annotations_of(run)
-        key = ObjectKey(text(where.get(names.OWNER_NAMESPACE)), text(where.get(names.OWNER_NAME)))
-        holder = Holder(owner, key.name, key.namespace, "tekton", self._world.clock.now())
-        if not key.name or not key.namespace:
+    async def _owner_gone(self, run: Json, named: Iterable[str]) -> bool:
+        key = orphan.owner_key(run)
+        if key is None:
             return True
-        return await self._reader.holder_state(holder) is HolderState.GONE
+        for uid in named:
+            holder = Holder(uid, key.name, key.namespace, "tekton", self._world.clock.now())
+            if await self._reader.holder_state(holder) is not HolderState.GONE:
+                return False
+        return True
 
-    async def _orphan(self, run: Json, owner: str, record: LockRecord | None) -> float:
+    async def _orphan(self, key: ObjectKey, run: Json, record: LockRecord | None) -> float:
         """One orphan; returns the seconds until the next look."""
         if is_deleting(run):
             return 5.0
         if launch.is_done(run):
-            return await self._finished_orphan(run, owner)
+            return await self._finished_orphan(run)
         if launch.is_pending(run):
             await self._delete(run, "pending run without a WorkflowExecution")
             return 1.0
-        target = text(annotations_of(run).get(names.TARGET_RESOURCE))
-        if target and (record is None or record.holder is None):
-            await self._hold_for(run, owner, target, record)
-        self._alarm(run, f"PipelineRun {key_of(run)} runs without its WorkflowExecution {owner}")
+        self._alarm(run, f"PipelineRun {key_of(run)} runs without its WorkflowExecution {orphan.owner(run)}")
+        await self._hold_for(key, run, record)
         await self._end_orphan(run)
         return 5.0
 
-    async def _finished_orphan(self, run: Json, owner: str) -> float:
+    async def _finished_orphan(self, run: Json) -> float:
         """Its result was recorded with the release of the hold; keep it for its retention, then delete."""
         settings = self._world.settings()
-        ended = parse_rfc3339(status(run).get("completionTime")) or self._world.clock.now()
-        age = (self._world.clock.now() - ended).total_seconds()
+        now = self._world.clock.now()
+        age = (now - orphan.ended_at(run, now)).total_seconds()
         if age < settings.run_retention:
             return settings.run_retention - age
-        if survivors(await list_owned(self._world, PODS, settings.execution_namespace, owner)):
+        if survivors(await list_owned(self._world, PODS, settings.execution_namespace, orphan.owner(run))):
             return 10.0
         await self._delete(run, "finished run without a WorkflowExecution, retention over")
         return 5.0
 
-    async def _hold_for(self, run: Json, owner: str, target: str, record: LockRecord | None) -> None:
+    async def _hold_for(self, key: ObjectKey, run: Json, record: LockRecord | None) -> None:
         """Take the target in the name of the vanished owner, so that nothing else starts while its run lives."""
-        where = annotations_of(run)
-        claim = Claim(
-            owner,
-            text(where.get(names.OWNER_NAME)),
-            text(where.get(names.OWNER_NAMESPACE)),
-            _workflow_of([run]),
-            "tekton",
-        )
-        record = record or await self._world.ledger.ensure(target)
+        if record is None:
+            target = orphan.target(run, key.name)
+            if not target:
+                return  # nobody can tell which target it is; the alarm is all that is left
+            record = await self._world.ledger.ensure(target)
         if record.holder is None:
-            await self._world.ledger.acquire(record, claim)
+            await self._world.ledger.acquire(record, orphan.claim(run))
 
     async def _end_orphan(self, run: Json) -> None:
         """After the grace: cancel, then harder, then delete. Elapsed time since it was first seen decides."""
@@ -326,11 +368,6 @@ class LockKeeper:
     def _alarm(self, regarding: Json, message: str) -> None:
         log.error("orphan", what=message)
         self._world.events.event(regarding, "Warning", EventReason.ORPHANED_RUN, message)
-
-
-def _workflow_of(runs: Iterable[Json]) -> str:
-    """The workflow id an orphan ran; "unknown" when nothing says."""
-    return next((w for r in runs if (w := text(annotations_of(r).get(names.WORKFLOW_ID)))), "unknown")
 
 
 def _outcome_of(runs: tuple[Json, ...], record: LockRecord, holder: Holder) -> Settlement:

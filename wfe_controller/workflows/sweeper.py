@@ -115,7 +115,7 @@ class Sweeper:
         ref = mapping(obj.field("spec", "workflowRef"))
         claim = Claim(obj.uid, obj.key.name, obj.key.namespace, str(ref.get("workflowId") or ""), "tekton")
         try:
-            record = await self._world.ledger.ensure(target)
+            record = await self._world.ledger.read(target) or await self._world.ledger.ensure(target)
             if isinstance(transitions.acquire(record, claim, self._world.clock.now()), Unchanged):
                 return
             await self._world.ledger.acquire(record, claim)
