@@ -59,6 +59,9 @@ def own_run(snapshot: Snapshot) -> Json | Unread | None:
     live = snapshot.inputs.own_run
     if not isinstance(live, Unread):
         return live if live is not None and uid_of(live) == snapshot.run_uid else None
+    made = snapshot.inputs.named_run
+    if not isinstance(made, Unread) and made is not None and uid_of(made) == snapshot.run_uid:
+        return made  # created or read live earlier in this reconcile
     cached = snapshot.cached_run
     return cached if cached is not None and uid_of(cached) == snapshot.run_uid else live
 
