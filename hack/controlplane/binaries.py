@@ -27,6 +27,13 @@ from typing import Any
 MODULES = Path(__file__).resolve().parent / "modules"
 TEKTON_MODULE = "github.com/tektoncd/pipeline"
 TEKTON_OBJECTS = "tekton-objects.json"
+_PLANE_CONFIG = (
+    "100-namespace/100-namespace.yaml",
+    "300-crds",
+    "config-*.yaml",
+    "resolvers/100-namespace.yaml",
+    "resolvers/*config*.yaml",
+)
 
 Progress = Callable[[str], None]
 
@@ -73,7 +80,7 @@ def link_flags(family: str) -> str:
     Without the version a Kubernetes server calls itself v0.0.0 and clients refuse features.
     """
     flags = "-s -w"
-    if family == "kubernetes":
+    if family in ("kubernetes", "node"):
         version = pinned_version(family, "k8s.io/kubernetes")
         major, minor, _ = version.removeprefix("v").split(".", 2)
         prefix = "-X k8s.io/component-base/version"
@@ -81,12 +88,13 @@ def link_flags(family: str) -> str:
     return flags
 
 
-def cache_key(modules: Path = MODULES) -> str:
+def cache_key(modules: Path = MODULES, tools: Sequence[Tool] = TOOLS) -> str:
     """16 hex digits that change with any pinned version, any link flag, and the machine's kind."""
     digest = hashlib.sha256(f"{platform.system()}/{platform.machine()}".encode())
-    for path in sorted(modules.glob("*/go.*")):
+    families = sorted({tool.family for tool in tools})
+    for path in sorted(path for family in families for path in (modules / family).glob("go.*")):
         digest.update(f"\0{path.relative_to(modules)}\0".encode() + path.read_bytes())
-    for family in sorted({tool.family for tool in TOOLS}):
+    for family in families:
         digest.update(link_flags(family).encode())
     return digest.hexdigest()[:16]
 
@@ -119,10 +127,10 @@ def resolve(names: Sequence[str], *, tekton: bool, progress: Progress = print_pr
     objects = cache / TEKTON_OBJECTS
     if missing or (tekton and not objects.exists()):
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / "lock", progress):
+        with locked(cache / "lock", progress):
             for number, tool in enumerate(missing, start=1):
                 if (found := find(tool.name)) is None:
-                    found = _build(tool, cache, f"[{number}/{len(missing)}]", progress)
+                    found = build_tool(tool, cache, f"[{number}/{len(missing)}]", progress)
                 paths[tool.name] = found
             if tekton and not objects.exists():
                 _store_tekton_objects(paths["kubectl"], objects)
@@ -145,7 +153,8 @@ def complete(env: Mapping[str, str] = os.environ) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, progress: Progress) -> Iterator[None]:
+def locked(path: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock of a cache directory: the second of two builders waits and finds the work done."""
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,7 +175,8 @@ def _go(family: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([go, *arguments], cwd=MODULES / family, env=env, capture_output=True, text=True, check=False)
 
 
-def _build(tool: Tool, cache: Path, counter: str, progress: Progress) -> Path:
+def build_tool(tool: Tool, cache: Path, counter: str, progress: Progress) -> Path:
+    """Build one binary into ``cache``; it appears there complete or not at all. Raises BinariesMissing."""
     progress(f"{counter} building {tool.name} from {tool.package} (once; minutes for the big ones) ...")
     began = time.monotonic()
     partial = cache / f".{tool.name}.{os.getpid()}"
@@ -185,21 +195,26 @@ def _build(tool: Tool, cache: Path, counter: str, progress: Progress) -> Path:
 
 
 def _store_tekton_objects(kubectl: Path, target: Path) -> None:
+    objects = read_tekton_config(kubectl, *_PLANE_CONFIG)
+    write_json(target, [serve_storage_version_only(item) for item in objects])
+
+
+def read_tekton_config(kubectl: Path, *patterns: str) -> list[dict[str, Any]]:
+    """Objects of Tekton's own config/ folder, as shipped, in the order of the patterns. Raises BinariesMissing."""
     done = _go("tekton", "mod", "download", "-json", TEKTON_MODULE)
     if done.returncode != 0:
         raise BinariesMissing(
             f"go mod download {TEKTON_MODULE} failed:\n{(done.stderr or done.stdout).strip()[-2000:]}"
         )
     config = Path(json.loads(done.stdout)["Dir"]) / "config"
-    files = [
-        config / "100-namespace" / "100-namespace.yaml",
-        config / "300-crds",
-        *sorted(config.glob("config-*.yaml")),
-    ]
-    files += [config / "resolvers" / "100-namespace.yaml", *sorted((config / "resolvers").glob("*config*.yaml"))]
-    objects = [serve_storage_version_only(item) for path in files for item in _yaml_to_objects(kubectl, path)]
+    paths = [path for pattern in patterns for path in sorted(config.glob(pattern))]
+    return [item for path in paths for item in _yaml_to_objects(kubectl, path)]
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write a file of the cache, complete or not at all."""
     partial = target.with_name(f".{target.name}.{os.getpid()}")
-    partial.write_text(json.dumps(objects))
+    partial.write_text(json.dumps(content))
     partial.replace(target)
 
 

@@ -54,6 +54,8 @@ class Plane:
     Build one with :meth:`start` (runs it) or :meth:`open` (looks at what is there).
     """
 
+    port_names: Sequence[str] = _PORTS
+
     def __init__(self, work_dir: Path) -> None:
         self.work_dir = work_dir
         self.name = work_dir.name
@@ -159,7 +161,7 @@ class Plane:
 
     def _remember(self, binaries: Binaries, owner_pid: int | None) -> None:
         if "ports" not in self._state:
-            self._state["ports"] = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+            self._state["ports"] = dict(zip(self.port_names, free_ports(len(self.port_names)), strict=True))
         self._state["kubectl"] = str(binaries["kubectl"])
         self._state["owner"] = [owner_pid, start_time(owner_pid)] if owner_pid else None
         self._state_file.write_text(json.dumps(self._state, indent=1))

@@ -32,7 +32,7 @@ _IMAGE_FLAGS = [
 CANARY = "plane-canary"
 
 
-def _environment(ports: tuple[int, int, int], **more: str) -> dict[str, str]:
+def environment(ports: tuple[int, int, int], **more: str) -> dict[str, str]:
     metrics, profiling, probes = ports
     return {
         "KUBERNETES_MIN_VERSION": "v1.28.0",
@@ -49,7 +49,7 @@ def _environment(ports: tuple[int, int, int], **more: str) -> dict[str, str]:
 
 def controller_command(binary: Path, kubeconfig: Path, ports: tuple[int, int, int]) -> tuple[list[str], dict[str, str]]:
     """argv and environment of Tekton's controller; ``ports`` are metrics, profiling, probes."""
-    env = _environment(
+    env = environment(
         ports,
         SYSTEM_NAMESPACE=NAMESPACE,
         CONFIG_DEFAULTS_NAME="config-defaults",
@@ -65,7 +65,7 @@ def controller_command(binary: Path, kubeconfig: Path, ports: tuple[int, int, in
 
 def resolvers_command(binary: Path, kubeconfig: Path, ports: tuple[int, int, int]) -> tuple[list[str], dict[str, str]]:
     """argv and environment of the process without which no bundle is ever resolved."""
-    env = _environment(
+    env = environment(
         ports,
         SYSTEM_NAMESPACE=RESOLVERS_NAMESPACE,
         CONFIG_FEATURE_FLAGS_NAME="resolvers-feature-flags",
