@@ -91,6 +91,8 @@ class Watchman:
             self.wrong.append(f"T-18.1: runs act at the same time: {sorted(acting)}")
 
     def _start(self, before: Json, after: Json) -> None:
+        if before["spec"].get("status") == "Cancelled" and after["spec"].get("status") != "Cancelled":
+            self.wrong.append(f"SPEC 2.4: the cancellation of {_owner(after)} was taken back by a stale start")
         if before["spec"].get("status") != PENDING or "status" in after["spec"]:
             return
         if after["metadata"].get("deletionTimestamp"):
@@ -416,6 +418,28 @@ def never_started(stage: Stage) -> None:
     assert not run["metadata"].get("deletionTimestamp"), "T5, T41: a foreign run is not touched"
 
 
+def steal(stage: Stage) -> None:
+    """The hold goes to somebody who does not exist; two writes, as any editor of the object would need."""
+
+    def change(holder: Json | None) -> None:
+        def write(lock: Json) -> None:
+            lock["status"] = {k: v for k, v in lock["status"].items() if k != "holder"} | (
+                {"holder": holder} if holder else {}
+            )
+
+        stage.server.update(names.TARGETLOCKS, LOCK, write)
+
+    change(None)
+    since = {"engine": "tekton", "acquiredAt": "2026-03-01T12:00:00Z"}
+    change({"uid": "thief", "name": "thief", "namespace": "ops", **since})
+
+
+def unknown_if_stolen(stage: Stage) -> None:
+    """TH18, SPEC 2.6: what a holder that does not exist has done is unknown; the script may have come too late."""
+    if any(who == "thief" for who, _ in stage.watchman.history):
+        blocked("OrphanedRun")(stage)
+
+
 def never_both(stage: Stage) -> None:
     """Whoever stood there first; a late process may have been faster than the stranger."""
     if not stage.watchman.starts:
@@ -504,6 +528,13 @@ STORIES = [
         {"one": {("Failed", "ConfigurationError")}},
         play=lambda run: Play(resolves=False),
         check=counted_once,
+    ),
+    Story(
+        "hold-stolen",
+        ONE,
+        {"one": CANCELLED | DONE | BUSY | {("Skipped", "PreviousExecutionFailed"), ("Failed", "PipelineRunDeleted")}},
+        script=when(pending_run, steal),
+        check=unknown_if_stolen,
     ),
     Story(
         "foreign-run",
