@@ -89,7 +89,7 @@ def test_a_terminal_status_without_a_time_stops_nobody(phase: str, when: Any) ->
 
 
 def test_the_end_is_one_settlement_then_the_finalizer() -> None:
-    """TH4, T32, SPEC 2.6: the note of the release belongs to the write that clears the hold, so it comes once."""
+    """TH4, T32, I-64, SPEC 2.6: the note of the release belongs to the write that clears the hold, so it comes once."""
     obj = wfe(ended(), finalizer=True)
     step, _, _ = decide(snapshot(obj, 5), {Input.LOCK: lock(UID, acquired=-60)})
     assert isinstance(step, Act)
