@@ -30,6 +30,7 @@ class _Family:
     def __init__(self, definition: Definition, registry: CollectorRegistry) -> None:
         self._labels = definition.labels
         self._seen: dict[str, set[str]] = {label: set() for label in definition.labels}
+        self._children: dict[tuple[str, ...], Counter | Gauge | Histogram] = {}
         names = tuple(definition.labels)
         self.metric: Counter | Gauge | Histogram
         if definition.kind is Kind.HISTOGRAM:
@@ -53,11 +54,18 @@ class _Family:
     def child(self, values: tuple[str, ...]) -> Counter | Gauge | Histogram:
         if not values:
             return self.metric
-        admitted = [self._admitted(label, value) for label, value in zip(self._labels, values, strict=True)]
-        return self.metric.labels(*admitted)
+        known = self._children.get(values)
+        if known is not None:
+            return known
+        admitted = tuple(self._admitted(label, value) for label, value in zip(self._labels, values, strict=True))
+        found = self.metric.labels(*admitted)
+        if admitted == values:  # so that this table is as bounded as the label values are
+            self._children[values] = found
+        return found
 
     def clear(self) -> None:
         self.metric.clear()
+        self._children.clear()
         for seen in self._seen.values():
             seen.clear()
 
