@@ -215,3 +215,13 @@ def test_a_deleted_holder_that_never_started_ends_and_settles() -> None:
     status = committed(decide(snapshot(obj, 2), HELD)[0])
     assert (status["phase"], status["reason"]) == ("Failed", "Cancelled")
     assert status["failureDetails"]["wasExecutionFailure"] is False
+
+
+def test_a_running_object_whose_finalizer_was_taken_off_is_still_ended() -> None:
+    """T-18.3: kept by finalizers of others; nothing is added to a deleting object, the run is cancelled and settled."""
+    obj = wfe(running(), deleted=1)
+    step, _, _ = decide(snapshot(obj, 2, cached_run=run(working()), cached_task_runs=(task_run(),)))
+    assert get_condition(committed(step)["conditions"], "Cancelling")["reason"] == "Deleted"  # type: ignore[index] # there
+    obj = wfe(cancelling("Deleted"), deleted=0)
+    seen = snapshot(obj, 5, cached_run=run(working()), cached_task_runs=(task_run(),))
+    assert effect(decide(seen, HELD)[0]) == (CancelRun, "CancelledRunFinally")

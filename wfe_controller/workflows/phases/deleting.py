@@ -13,11 +13,14 @@ from wfe_controller.workflows.snapshot import Snapshot, Unread
 
 
 def deleting(snapshot: Snapshot) -> Step:
-    """Cancel what runs, release what is held, let go. Without our finalizer nothing was ever owned."""
-    if not snapshot.has_finalizer:
-        return Stop(Done())
+    """Cancel what runs, release what is held, let go. Without our finalizer nothing was ever owned.
+
+    Unless somebody took it off a running object that finalizers of others keep: that one is followed to its end.
+    """
     if snapshot.phase == Phase.RUNNING:
         return follow.follow(snapshot)
+    if not snapshot.has_finalizer:
+        return Stop(Done())
     if isinstance(snapshot.target, TargetError):
         return Act(RemoveFinalizer(), deletion_note(snapshot))
     if isinstance(snapshot.inputs.lock, Unread):
