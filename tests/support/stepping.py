@@ -6,7 +6,6 @@ who goes on, in which order, and what the last call's answer was. Queue, wake-up
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Coroutine, Generator, Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -230,8 +229,3 @@ class Process:
             self.add(("wfe", key))
         for key in locks:
             self.add(("lock", key))
-
-
-def choose(rng: random.Random | None, jobs: list[Job]) -> Job:
-    """The first job that is under way, else the first; with an ``rng``, any."""
-    return jobs[0] if rng is None else rng.choice(jobs)
