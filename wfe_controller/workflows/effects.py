@@ -29,6 +29,7 @@ from wfe_controller.kube.errors import (
 )
 from wfe_controller.kube.objects import (
     Json,
+    annotations_of,
     finalizers_of,
     is_deleting,
     key_of,
@@ -38,7 +39,7 @@ from wfe_controller.kube.objects import (
     uid_of,
 )
 from wfe_controller.locking.transitions import HeldByAnother, is_empty
-from wfe_controller.workflows.engines.tekton import launch
+from wfe_controller.workflows.engines.tekton import build, launch
 from wfe_controller.workflows.plan import (
     Acquire,
     AddFinalizer,
@@ -175,7 +176,11 @@ class Effects:
 
     async def _cancel(self, snapshot: Snapshot, run: Json, mode: str) -> Snapshot | Outcome:
         asked = spec(run).get("status")
-        guard = [patches.test("/spec/status", asked)] if launch.is_pending(run) else []
+        guard: list[Json] = []
+        if launch.is_pending(run):
+            # In one write: only a run that is still pending, and the record that it was.
+            record = {**annotations_of(run), build.CANCELLED_WHILE_PENDING: "true"}
+            guard = [patches.test("/spec/status", asked), patches.add("/metadata/annotations", record)]
         change = patches.add("/spec/status", mode)
         patch = patches.json_patch([patches.test("/metadata/uid", uid_of(run)), *guard, change])
         return await self._change(snapshot, run, patch, Lane.TERMINAL, f"PipelineRun asked to end: {mode}")

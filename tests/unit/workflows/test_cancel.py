@@ -29,6 +29,7 @@ from wfe_controller.kube.clock import rfc3339
 from wfe_controller.kube.control.outcomes import RequeueAfter
 from wfe_controller.kube.objects import Json
 from wfe_controller.locking.record import LockRecord
+from wfe_controller.workflows.engines.tekton.build import CANCELLED_WHILE_PENDING
 from wfe_controller.workflows.phases.ending import settlement_of
 from wfe_controller.workflows.plan import CancelRun, Commit, DeleteRun, Effect, Input, RemoveFinalizer, Stop
 from wfe_controller.workflows.snapshot import Evidence
@@ -123,11 +124,22 @@ def test_a_done_run_is_not_asked_again_while_its_pods_run() -> None:
 def test_a_pending_run_that_was_cancelled_ends_without_tekton() -> None:
     """TH50: Tekton need not be alive for a run that it never looked at; nothing ran, nothing counts."""
     answers = {**GONE, Input.EVIDENCE: Evidence()}
-    step, _, seen = decide(snapshot(wfe(cancelling(), finalizer=True), 5, cached_run=asked({}, "Cancelled")), answers)
+    run = asked({}, "Cancelled")
+    run["metadata"]["annotations"] = {**run["metadata"].get("annotations", {}), CANCELLED_WHILE_PENDING: "true"}
+    step, _, seen = decide(snapshot(wfe(cancelling(), finalizer=True), 5, cached_run=run), answers)
     status = committed(step)
     assert status["reason"] == "Cancelled"
     settlement = settlement_of(seen, status)
     assert settlement.counts is False
+
+
+def test_a_released_run_that_tekton_never_looked_at_is_not_taken_for_one_that_never_started() -> None:
+    """Released, Tekton frozen in the middle of a reconcile, cancelled after 60 s, Tekton thaws and creates a TaskRun.
+
+    A run without startTime proves nothing unless it was cancelled while it was still pending.
+    """
+    run = asked({}, "Cancelled")
+    assert effect(decide(snapshot(wfe(cancelling(), finalizer=True), 65, cached_run=run))[0]) == 2.0
 
 
 def test_success_wins_over_the_cancellation() -> None:

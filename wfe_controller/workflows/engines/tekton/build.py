@@ -15,6 +15,8 @@ from wfe_controller.kube.objects import Json, name_of, namespace_of, uid_of
 from wfe_controller.workflows.settings import ShellSettings
 
 PENDING = "PipelineRunPending"
+CANCELLED_WHILE_PENDING = f"{names.GROUP}/cancelled-while-pending"
+"""Annotation written by the same guarded patch that cancels a pending run: proof that nobody ever released it."""
 
 
 def bundle_reference(image: str, digest: str | None) -> str:

@@ -12,10 +12,10 @@ from wfe_controller.api.reasons import ConditionReason, ConditionType, EventReas
 from wfe_controller.failure.tekton import RunObservation, observe
 from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.control.outcomes import RequeueAfter
-from wfe_controller.kube.objects import Json, items, spec, status, text, uid_of
+from wfe_controller.kube.objects import Json, annotations_of, items, spec, status, text, uid_of
 from wfe_controller.locking.record import LockRecord
 from wfe_controller.workflows.draft import Draft
-from wfe_controller.workflows.engines.tekton import cancel, launch, verdict
+from wfe_controller.workflows.engines.tekton import build, cancel, launch, verdict
 from wfe_controller.workflows.engines.tekton.summary import summarise
 from wfe_controller.workflows.plan import Acquire, Act, AddFinalizer, Commit, Input, Note, Read, StartRun, Step, Stop
 from wfe_controller.workflows.snapshot import Snapshot, Unread
@@ -67,8 +67,11 @@ def own_run(snapshot: Snapshot) -> Json | Unread | None:
 
 
 def _never_started(run: Json) -> bool:
-    """Cancelled while pending and never looked at by Tekton: no controller will start it any more."""
-    cancelled = text(spec(run).get("status")) == "Cancelled"
+    """Cancelled while pending, which the same write recorded, and never looked at by Tekton: nothing will start it.
+
+    Without that record a Tekton that was frozen in the middle of a reconcile could still create its TaskRuns.
+    """
+    cancelled = text(spec(run).get("status")) == "Cancelled" and build.CANCELLED_WHILE_PENDING in annotations_of(run)
     return cancelled and not status(run).get("startTime") and not items(status(run).get("childReferences"))
 
 
