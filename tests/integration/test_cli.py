@@ -11,7 +11,7 @@ import pytest
 
 from hack.controlplane import Plane
 from hack.controlplane.processes import free_ports
-from tests.support.commands import wfe_controller
+from tests.support.commands import Started, start, wfe_controller
 from tests.support.replicas import LEASE, Controllers
 
 
@@ -72,6 +72,14 @@ def files(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     return {"tmp": str(directory), "good": str(plane.kubeconfig)}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unreachable(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Started]:
+    """A start against a port where nobody listens; it tries for half a minute, while the other tests run."""
+    (port,) = free_ports(1)
+    kubeconfig = kubeconfig_of(f"https://127.0.0.1:{port}", tmp_path_factory.mktemp("unreachable") / "kubeconfig")
+    return port, start("run", f"--kubeconfig={kubeconfig}")
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_of_the_operator_is_one_line_and_exit_2(mistake: str, files: dict[str, str]) -> None:
     """Point 8: nothing is started, nothing but the reason is said."""
@@ -104,15 +112,6 @@ def test_a_port_in_use_is_named(controller_kubeconfig: Path, taken: int) -> None
         f"cannot listen on port {taken} (controller.metricsAddress = 127.0.0.1:{taken}): port is in use; stop the "
         f"other process or set controller.metricsAddress"
     )
-
-
-def test_a_server_that_cannot_be_reached(tmp_path: Path) -> None:
-    """Exit 1 after the patience of a start, which outlasts the restart of a server."""
-    (port,) = free_ports(1)
-    ended = wfe_controller("run", f"--kubeconfig={kubeconfig_of(f'https://127.0.0.1:{port}', tmp_path / 'k')}")
-    assert ended.code == 1, ended.stderr
-    assert ended.complaint.startswith("the API server cannot be asked: ")
-    assert f"127.0.0.1:{port}" in ended.complaint
 
 
 def test_no_election_beside_a_living_leader(
@@ -165,3 +164,12 @@ def test_doctor_names_the_rights_an_account_lacks(plane: Plane) -> None:
         assert any(f"{right}" in seen and "pipelineruns" in seen for seen in failed), failed
     assert any("targetlocks/status" in seen and "kubernaut-system" in seen for seen in failed), failed
     assert all(check["remedy"] for check in parsed["checks"] if check["verdict"] == "fail")
+
+
+def test_a_server_that_cannot_be_reached(unreachable: tuple[int, Started]) -> None:
+    """Exit 1 after the patience of a start, which outlasts the restart of a server."""
+    port, started = unreachable
+    ended = started.ended()
+    assert ended.code == 1, ended.stderr
+    assert ended.complaint.startswith("the API server cannot be asked: ")
+    assert f"127.0.0.1:{port}" in ended.complaint

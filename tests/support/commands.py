@@ -43,16 +43,37 @@ class Ended:
         return [line for line in self.stderr.splitlines() if line.startswith("{")]
 
 
-def wfe_controller(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 60) -> Ended:
-    """Run it to its end, away from the settings of the machine; ``env`` is added to an environment without them."""
+class Started:
+    """One that is on its way to its end."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ended(self, timeout: float = 60) -> Ended:
+        """Wait for the end; killed after ``timeout`` seconds."""
+        try:
+            stdout, stderr = self._process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            raise
+        return Ended(self._process.returncode, stdout, stderr)
+
+
+def start(*arguments: str, env: Mapping[str, str] | None = None) -> Started:
+    """Start it away from the settings of the machine; ``env`` is added to an environment without them."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("WFE_", "KUBE"))}
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "wfe_controller", *arguments],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=timeout,
         cwd=REPOSITORY,
         env={**clean, "HOME": "/nonexistent", **(env or {})},
     )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return Started(process)
+
+
+def wfe_controller(*arguments: str, env: Mapping[str, str] | None = None) -> Ended:
+    """Run it to its end."""
+    return start(*arguments, env=env).ended()
