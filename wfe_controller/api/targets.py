@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_LENGTH = 512
 _SHOWN = 64
@@ -208,6 +209,7 @@ def parse_canonical(text: str) -> Target:
     return _split(text)[0]
 
 
+@lru_cache(maxsize=1024)
 def _split(raw: str) -> tuple[Target, _Builtin | None]:
     """The parsed target and the built-in kind it names, if it names one."""
     example = "write namespace/kind/name, or kind/name for a cluster-scoped kind"

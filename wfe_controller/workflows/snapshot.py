@@ -61,6 +61,7 @@ class Inputs:
 
     lock: LockRecord | LockUnreadable | TargetCollision | Unread | None = UNREAD
     holder: HolderState | Unread = UNREAD
+    holder_workflow: str = ""
     named_run: Json | Unread | None = UNREAD
     own_run: Json | Unread | None = UNREAD
     task_runs: tuple[Json, ...] | Unread = UNREAD
@@ -95,6 +96,8 @@ class Snapshot:
     create_error: KubeError | None = None
     inputs: Inputs = field(default_factory=Inputs)
     committed: bool = False
+    derived: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was worked out of the spec; shared with every snapshot that ``replace`` makes of this one."""
     effects_done: frozenset[str] = frozenset()
 
     # identity -------------------------------------------------------------------------------------------------------
@@ -172,10 +175,15 @@ class Snapshot:
 
     @cached_property
     def parsed(self) -> WorkflowExecutionSpec | InvalidSpec:
+        known = self.derived.get("parsed")
+        if known is not None and known[0] == self.wfe.get("spec"):
+            return known[1]  # type: ignore[no-any-return]  # written below, and nowhere else
         try:
-            return parse_spec(self.wfe)
+            found: WorkflowExecutionSpec | InvalidSpec = parse_spec(self.wfe)
         except InvalidSpec as error:
-            return error
+            found = error
+        self.derived["parsed"] = (self.wfe.get("spec"), found)
+        return found
 
     @cached_property
     def target(self) -> Target | TargetError:
