@@ -19,8 +19,9 @@ from hack.controlplane import Plane, tekton
 from hack.controlplane.client import Refused
 from tests.support.badinput import ACCEPTED, CASES, Case
 from tests.support.eventually import eventually
-from tests.support.executions import API, EXECUTION, Executions
+from tests.support.executions import API, EXECUTION, HOME, Executions
 from tests.support.replicas import Controllers, install_rights
+from wfe_controller.api import names
 from wfe_controller.api.crd import crd
 
 Object = dict[str, Any]
@@ -105,6 +106,29 @@ def test_an_account_outside_the_allow_list_is_ignored_and_told(wfe: Executions) 
         "spec.executionConfig.serviceAccountName 'cluster-admin' is not in execution.allowedServiceAccounts and is "
         "ignored; the run uses 'kubernaut-workflow-runner'"
     )
+
+
+def test_two_targets_with_one_hash(wfe: Executions) -> None:
+    """TH41: the record under the name of my target belongs to another; both are named, nothing is ever started."""
+    target = wfe.target()
+    name = names.lock_name(target)
+    where = f"{API}/namespaces/{HOME}/targetlocks"
+    wfe.plane.client.create(
+        where,
+        {
+            "apiVersion": "kubernaut.ai/v1alpha1",
+            "kind": "TargetLock",
+            "metadata": {"name": name, "namespace": HOME, "annotations": {"test": "played"}},
+            "spec": {"target": "prod/deployment/twin"},
+        },
+    )
+    try:
+        assert failed_status(wfe, wfe.create(target))["message"] == (
+            f"TargetLock {name} belongs to target 'prod/deployment/twin', and '{target}' has the same hash: both "
+            f"cannot be locked at once; rename one of the resources or run its workflow in another installation"
+        )
+    finally:
+        wfe.plane.kubectl("delete", "targetlock", "-n", HOME, name, "--ignore-not-found")
 
 
 # -- what an older schema let through ----------------------------------------------------------------------------------
