@@ -178,7 +178,7 @@ def classify(
     )
     details = FailureDetails(
         reason=code,
-        message=_message(observation, failed, message),
+        message=_message(observation, failed, message, unstarted=started is False),
         failed_at=ended,
         execution_time=(ended - start).total_seconds() if start is not None else 0.0,
         was_execution_failure=_was_execution_failure(code, cause, started),
@@ -330,12 +330,12 @@ def _never_resolved(run: Json | None, task_runs: list[Json]) -> bool:
     )
 
 
-def _message(observation: RunObservation, failed: Json | None, ours: str) -> str:
+def _message(observation: RunObservation, failed: Json | None, ours: str, *, unstarted: bool) -> str:
     parts = [ours]
     if failed is not None:
         own = text(condition(failed, "Succeeded").get("message"))
         parts.append(f"TaskRun {name_of(failed)} ({condition_reason(failed) or 'no reason'}): {own}")
-    if observation.step_started is False and observation.start_time is None and not observation.message:
+    if unstarted and observation.start_time is None and not observation.message:
         parts.append("Tekton never took up the run, so no step of it ever started")
     elif observation.message or observation.reason:
         parts.append(f"PipelineRun ({observation.reason or 'no reason'}): {observation.message}")

@@ -404,3 +404,14 @@ def test_no_word_of_a_message_changes_the_evidence(words: str, message: str, whe
         details = judge(a_run, [task_run("a", "False", reason, said if where == "task" else "", steps=steps)])
         assert details.was_execution_failure is during
         assert details.reason is (R.TASK_FAILED if during else R.CANCELLED)
+
+
+def test_a_run_that_tekton_never_took_up_is_told_as_that() -> None:
+    """Cancelled while Tekton was away: "Running" would be a lie, and nothing of it ever ran."""
+    untouched = {**run(), "status": {}}
+    details = judge(untouched, cause=R.CANCELLED, message="cancelled: stop")
+    assert details.message == "cancelled: stop; Tekton never took up the run, so no step of it ever started"
+    assert details.was_execution_failure is False
+    seen = judge(untouched, cause=R.CANCELLED, message="cancelled: stop", seen_started=True)
+    assert seen.was_execution_failure is True
+    assert "no step" not in seen.message
