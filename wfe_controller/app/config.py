@@ -332,7 +332,11 @@ class Settings(BaseSettings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self._warnings
+        """What the start log should say: where settings came from, and which of them this version does not use yet."""
+        idle = [s.key for s in settings_table() if s.path[0] in IDLE_SECTIONS and self.value(s.path) != s.default]
+        if not idle:
+            return self._warnings
+        return (*self._warnings, f"settings without effect in this version: {', '.join(idle)}")
 
     @property
     def path(self) -> Path | None:
@@ -381,6 +385,10 @@ class Settings(BaseSettings):
         """16 hex digits that change when any setting does."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+IDLE_SECTIONS = ("audit", "policies", "steps")
+"""Sections that are read and checked but belong to parts that this version does not have."""
 
 
 class Setting(NamedTuple):

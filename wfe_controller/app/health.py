@@ -24,7 +24,9 @@ from wfe_controller.kube.probes import Check, CheckResult, Probe
 
 log = structlog.get_logger("wfe.app")
 
-ASK_EVERY = 60.0
+ASK_EVERY = 300.0
+ASK_AGAIN = 10.0
+"""Seconds between two rounds of access reviews: when all is well, and while something is missing."""
 NO_CONTACT = 600.0
 """Seconds without any answer from any watch after which the process is better restarted (P:W2)."""
 
@@ -67,7 +69,7 @@ class Health:
         """Ask, then again every minute, until cancelled."""
         while True:
             await self.ask()
-            await self._clock.sleep(ASK_EVERY if not self._rights and not self._schema else ASK_EVERY / 6)
+            await self._clock.sleep(ASK_EVERY if not self._rights and not self._schema else ASK_AGAIN)
 
     async def ask(self) -> None:
         """One round; an answer that could not be had keeps the last verdict and its growing age."""

@@ -38,7 +38,8 @@ from wfe_controller.kube.events.recorder import Recorder
 from wfe_controller.kube.objects import PODS, ObjectKey
 from wfe_controller.kube.queue.workqueue import WorkQueue
 from wfe_controller.locking.ledger import Ledger
-from wfe_controller.workflows.lockkeeper import LockKeeper, needs_care
+from wfe_controller.workflows.lockcare import needs_care
+from wfe_controller.workflows.lockkeeper import LockKeeper
 from wfe_controller.workflows.reader import Reader
 from wfe_controller.workflows.reconciler import Reconciler
 from wfe_controller.workflows.sweeper import Sweeper

@@ -40,9 +40,10 @@ _VALUE = (
 # each of their matches contains: names, UIDs and phases, of which log lines are full, have none.
 _SIGN = re.compile("[:=]")
 # password=hunter2, "api_key": "...", token: Bearer ...; another name behind the sign belongs to what is hidden.
+_NAMES = r"(?:\\?[\"']?[\w.%-]{1,64}\\?[\"']?\s{0,8}[:=]\s{0,8}){0,4}"
 _NAMED = re.compile(
     rf"(?i)(?<![A-Za-z0-9_.-])[\w.-]{{0,64}}?{_SECRET_WORD}[\w.-]{{0,64}}\\?[\"']?\s{{0,8}}(?:=>|[:=])\s{{0,8}}"
-    rf"(?P<v>(?:\\?[\"']?[\w.%-]{{1,64}}\\?[\"']?\s{{0,8}}[:=]\s{{0,8}}){{0,4}}(?:(?:bearer|basic)\s{{1,8}})?{_VALUE})"
+    rf"(?P<v>{_NAMES}(?:(?:bearer|basic)\s{{1,8}}{_NAMES})?{_VALUE})"
 )
 _SPACE = re.compile(r"\s")
 # --password hunter2

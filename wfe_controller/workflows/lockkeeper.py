@@ -8,7 +8,6 @@ of that UID; the write that clears it records the outcome, and an unknown outcom
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 import structlog
 
@@ -16,11 +15,9 @@ from wfe_controller.api import names
 from wfe_controller.api.phases import TERMINAL
 from wfe_controller.api.reasons import BlockReason, EventReason, LockOutcome
 from wfe_controller.failure.tekton import observe
-from wfe_controller.kube.cache.cached import CachedObject
-from wfe_controller.kube.cache.store import Store
 from wfe_controller.kube.client import patches
 from wfe_controller.kube.client.throttle import Lane
-from wfe_controller.kube.clock import parse_rfc3339, rfc3339
+from wfe_controller.kube.clock import rfc3339
 from wfe_controller.kube.control.outcomes import Done, Outcome, RequeueAfter, Retry
 from wfe_controller.kube.errors import ApiError, Conflict, NotFound
 from wfe_controller.kube.objects import (
@@ -38,56 +35,16 @@ from wfe_controller.kube.objects import (
 )
 from wfe_controller.locking.clearance import ClearRequest, Ignored, clearance_request
 from wfe_controller.locking.decision import Claim, HolderState
-from wfe_controller.locking.limits import Limits
 from wfe_controller.locking.record import Block, Holder, LockRecord, LockUnreadable
-from wfe_controller.locking.transitions import Settlement, is_empty, prune
+from wfe_controller.locking.transitions import Settlement, is_empty
 from wfe_controller.workflows import orphan
 from wfe_controller.workflows.engines.tekton import launch
 from wfe_controller.workflows.engines.tekton.verdict import survivors
+from wfe_controller.workflows.lockcare import LINGER, care_due, lingers
 from wfe_controller.workflows.reader import Reader, list_owned
 from wfe_controller.workflows.world import BY_TARGET_HASH, BY_UID, World
 
 log = structlog.get_logger("wfe.locks")
-
-
-FIRST_LOOK = 5.0
-"""Seconds for which a record just created, or a holder that just ended, is left to the worker that is busy with it."""
-
-
-def needs_care(obj: CachedObject, executions: Store, now: datetime, limits: Limits) -> bool:
-    """Whether a cached lock has anything for its keeper to do, now or soon. Cheap: a sweep asks it of every lock."""
-    return care_due(obj, executions, now, limits) is not None
-
-
-def care_due(obj: CachedObject, executions: Store, now: datetime, limits: Limits) -> float | None:
-    """Seconds until the keeper should look at a cached lock, 0 = now, None = there is nothing to look for.
-
-    A wish to clear, a holder that has ended or is not known, or nothing left to say. When in doubt now.
-    """
-    if obj.deleting or names.ANNOTATION_CLEAR_BLOCK in obj.annotations:
-        return 0.0
-    holder = obj.field("status", "holder", "uid")
-    if holder is not None:
-        found = executions.by_index(BY_UID, holder) if isinstance(holder, str) else []
-        if not found:
-            return 0.0
-        if found[0].field("status", "phase") not in TERMINAL:
-            return None
-        return _left(found[0].field("status", "completionTime"), now)
-    try:
-        record = LockRecord.from_object(obj.decode())
-    except LockUnreadable:
-        return 0.0
-    if is_empty(record, now, limits):
-        return _left(obj.creation_timestamp, now)
-    return 0.0 if prune(record, now, limits) is not record else None
-
-
-def _left(instant: object, now: datetime) -> float:
-    """What is left of FIRST_LOOK after ``instant``; 0 when that is no time, or one that only a wrong clock writes."""
-    since = parse_rfc3339(instant)
-    age = (now - since).total_seconds() if since is not None else FIRST_LOOK
-    return FIRST_LOOK - age if abs(age) < FIRST_LOOK else 0.0
 
 
 class LockKeeper:
@@ -127,7 +84,11 @@ class LockKeeper:
         if not is_empty(record, self._world.clock.now(), limits):
             # Expired entries go, and times beyond their window, which only clocks that disagree can write, come back.
             await self._world.ledger.prune(record, limits)
-        elif await self._world.ledger.delete_if_empty(record, limits):
+            return Done()
+        stays = 0.0 if record.deleting else lingers(record, self._world.clock.now())
+        if stays > 0:
+            return RequeueAfter(stays)
+        if await self._world.ledger.delete_if_empty(record, limits):
             log.debug("empty TargetLock deleted", lock=str(key), target=record.target)
         return Done()
 
@@ -281,7 +242,6 @@ class LockKeeper:
             if not await self._owner_gone(run, named):
                 again = 5.0
                 continue
-            self._world.instruments.orphan(names.PIPELINERUNS.plural)
             wait = await self._orphan(key, run, record)
             again = wait if again is None else min(again, wait)
         return Done() if again is None else RequeueAfter(again)
@@ -301,20 +261,29 @@ class LockKeeper:
         if is_deleting(run):
             return 5.0
         if launch.is_done(run):
-            return await self._finished_orphan(run)
+            return await self._finished_orphan(key, run, record)
         if launch.is_pending(run):
             await self._delete(run, "pending run without a WorkflowExecution")
             return 1.0
+        if uid_of(run) not in self._first_seen:
+            self._world.instruments.orphan(names.PIPELINERUNS.plural)
         self._alarm(run, f"PipelineRun {key_of(run)} runs without its WorkflowExecution {orphan.owner(run)}")
         await self._hold_for(key, run, record)
         await self._end_orphan(run)
         return 5.0
 
-    async def _finished_orphan(self, run: Json) -> float:
-        """Its result was recorded with the release of the hold; keep it for its retention, then delete."""
+    async def _finished_orphan(self, key: ObjectKey, run: Json, record: LockRecord | None) -> float:
+        """Its result was recorded with the release of the hold; keep it for its retention, then delete.
+
+        A record outlives the retention of its last run (``lingers``). One that is missing was lost, and with it
+        whatever it said of this run: unless it succeeded, the target is held in its name, and released as unknown.
+        """
         settings = self._world.settings()
         now = self._world.clock.now()
         age = (now - orphan.ended_at(run, now)).total_seconds()
+        if record is None and age < LINGER and observe(run, [], []).succeeded != "True":
+            await self._hold_for(key, run, None)
+            return 1.0
         if age < settings.run_retention:
             return settings.run_retention - age
         if survivors(await list_owned(self._world, PODS, settings.execution_namespace, orphan.owner(run))):

@@ -20,7 +20,7 @@ from wfe_controller.workflows.engines.tekton.follow import own_run
 from wfe_controller.workflows.engines.tekton.verdict import judge
 from wfe_controller.workflows.plan import Input
 from wfe_controller.workflows.snapshot import Evidence, Inputs, Snapshot, Unread
-from wfe_controller.workflows.world import World
+from wfe_controller.workflows.world import BY_UID, World
 
 log = structlog.get_logger("wfe.workflows")
 
@@ -46,7 +46,9 @@ class Reader:
             case Input.LOCK:
                 return replace(inputs, lock=await self._lock(snapshot))
             case Input.HOLDER:
-                return replace(inputs, holder=await self._holder(snapshot))
+                return replace(
+                    inputs, holder=await self._holder(snapshot), holder_workflow=self._holder_workflow(snapshot)
+                )
             case Input.NAMED_RUN:
                 return replace(inputs, named_run=await self._run(_named_key(snapshot)))
             case Input.OWN_RUN:
@@ -85,6 +87,13 @@ class Reader:
         elif state is HolderState.GONE and isinstance(lock, LockRecord):
             self._world.wake_lock(ObjectKey(lock.namespace, lock.name))
         return state
+
+    def _holder_workflow(self, snapshot: Snapshot) -> str:
+        """The holder's workflow id from the cache, for the message only; "" when it is not known."""
+        lock = snapshot.inputs.lock
+        holder = lock.holder if isinstance(lock, LockRecord) else None
+        found = self._world.executions.by_index(BY_UID, holder.uid) if holder is not None else []
+        return text(found[0].field("spec", "workflowRef", "workflowId")) if found else ""
 
     async def holder_state(self, holder: Holder) -> HolderState:
         """Live GET of a holder: another UID under its name = gone; a namespace we may not read = live (kept)."""

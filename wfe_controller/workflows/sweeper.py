@@ -20,7 +20,7 @@ from wfe_controller.locking import transitions
 from wfe_controller.locking.decision import Claim
 from wfe_controller.locking.record import LockUnreadable, TargetCollision
 from wfe_controller.locking.transitions import Unchanged
-from wfe_controller.workflows.lockkeeper import needs_care
+from wfe_controller.workflows.lockcare import needs_care
 from wfe_controller.workflows.world import BY_OWNER, BY_TARGET_HASH, BY_UID, World, index_target
 
 log = structlog.get_logger("wfe.sweeper")

@@ -416,3 +416,11 @@ def test_what_reloads_is_what_the_specification_names() -> None:
     assert {"logging.level", "client.qps", "client.burst", "policies.mode", "execution.cooldownPeriod"} <= RELOADABLE
     assert not {key for key in RELOADABLE if key.startswith(("controller.", "audit."))}
     assert "execution.namespace" not in RELOADABLE
+
+
+def test_settings_of_parts_that_are_not_there_are_warned_about() -> None:
+    """Somebody who sets an audit sink must not believe that there is an audit trail."""
+    settings = load_settings(None, env={"WFE_AUDIT__SINK": "file", "WFE_AUDIT__FILE__PATH": "/var/audit"})
+    (warning,) = [w for w in settings.warnings if "without effect" in w]
+    assert warning == "settings without effect in this version: audit.sink, audit.file.path"
+    assert not [w for w in load_settings(None, env={}).warnings if "without effect" in w]

@@ -203,8 +203,9 @@ def test_the_start_log_has_version_hash_and_effective_settings(controller: Contr
     assert len(start["config_hash"]) == 16
     assert start["config"]["client"]["qps"] == 3
     assert "hunter2" not in result.stderr
-    (warning,) = [entry for entry in entries if entry["level"] == "warning"]
-    assert warning["event"].startswith("no config file at /etc/workflowexecution/config.yaml")
+    file, idle = [entry["event"] for entry in entries if entry["level"] == "warning"]
+    assert file.startswith("no config file at /etc/workflowexecution/config.yaml")
+    assert idle == "settings without effect in this version: audit.http.url"
 
 
 @pytest.mark.parametrize(

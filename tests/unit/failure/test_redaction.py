@@ -128,6 +128,11 @@ _NOISE = st.lists(
 ).map("".join)
 
 
+def test_a_name_behind_bearer_does_not_shield_its_value() -> None:
+    """Found by the test below: Bearer took the next name for its value and left the real one standing."""
+    assert SECRET not in redact(f"password=Bearer api_key: {SECRET}")
+
+
 @settings(deadline=None, max_examples=500)
 @given(
     before=_NOISE, after=_NOISE, form=st.sampled_from(["password={}", "api_key: {}", '"token": "{}"', "--secret {}"])

@@ -7,9 +7,10 @@ Whatever already carries my UID - the hold or a run - is adopted first, even whe
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Literal
 
 from wfe_controller.api.phases import Engine
-from wfe_controller.api.reasons import SkipReason, WaitReason
+from wfe_controller.api.reasons import EventReason, SkipReason, WaitReason
 from wfe_controller.api.targets import TargetError
 from wfe_controller.api.workflowexecution import InvalidSpec
 from wfe_controller.failure.model import FailureDetails
@@ -20,7 +21,7 @@ from wfe_controller.locking.record import LockRecord, LockUnreadable, TargetColl
 from wfe_controller.workflows.draft import Draft
 from wfe_controller.workflows.engines.tekton import build, launch
 from wfe_controller.workflows.phases import ending
-from wfe_controller.workflows.plan import Acquire, Act, AddFinalizer, Commit, Input, Read, Step, Stop
+from wfe_controller.workflows.plan import Acquire, Act, AddFinalizer, Commit, Input, Note, Read, Step, Stop
 from wfe_controller.workflows.snapshot import UNREAD, Snapshot, Unread
 
 HOLDER_CLEANUP = 1.0
@@ -68,9 +69,18 @@ def wait(snapshot: Snapshot, reason: WaitReason, message: str, seconds: float) -
     draft = Draft(snapshot)
     draft.waiting(reason, message, deadline)
     if not snapshot.committed and draft.status != snapshot.status:
-        return Commit(draft.status, Lane.PROGRESS)
+        said = snapshot.status.get("reason") == reason
+        notes = () if said or reason not in _TOLD else (Note(*_TOLD[reason], message),)
+        return Commit(draft.status, Lane.PROGRESS, notes)
     left = (deadline - snapshot.now).total_seconds()
     return Stop(RequeueAfter(max(min(seconds, left), 0.05)))
+
+
+_TOLD: dict[WaitReason, tuple[Literal["Normal", "Warning"], EventReason]] = {
+    WaitReason.PAUSED: ("Normal", EventReason.PAUSED),
+    WaitReason.ENGINE_UNAVAILABLE: ("Warning", EventReason.ENGINE_UNAVAILABLE),
+}
+"""Waits that somebody has to end, so they get an Event too."""
 
 
 def _wish(snapshot: Snapshot) -> Step | None:
@@ -136,6 +146,7 @@ def _claim(snapshot: Snapshot) -> Step:
         now=snapshot.now,
         limits=snapshot.settings.limits,
         target=snapshot.canonical or "",
+        holder_workflow_id=snapshot.inputs.holder_workflow,
     )
     match decision:
         case Skip(reason=SkipReason.RESOURCE_BUSY) if holder is UNREAD and _held(lock):

@@ -132,7 +132,7 @@ def record(snapshot: Snapshot, found: Cancellation, seen: RunObservation) -> Com
     if snapshot.phase == Phase.RUNNING:
         draft.say(found.cause, found.message)
         draft.deadline(give_up_at(snapshot, found))
-    note = Note("Normal", EventReason.CANCEL_REQUESTED, shorten(f"{found.cause}: {found.message}"))
+    note = Note("Normal", EventReason.CANCEL_REQUESTED, shorten(found.message))
     return Commit(draft.status, Lane.PROGRESS, (note,))
 
 
@@ -146,10 +146,12 @@ def pursue(snapshot: Snapshot, found: Cancellation, run: Json | None, seen: RunO
     rest = min([t - elapsed for t in steps if t > elapsed] or [1.0])
     if run is None or is_deleting(run):
         return Stop(RequeueAfter(min(rest, 2.0)))
-    # Seen on Tekton 1.12: a run that never resolved does not react to a cancellation. It is cancelled, so that nothing
-    # starts it any more, and deleted soon after, bound to the version that shows no TaskRun.
-    unresolved = found.cause is Cause.RESOLUTION and not launch.is_resolved(run)
-    if elapsed >= (UNRESOLVED_DELETE if unresolved else settings.delete_timeout):
+    # Seen on Tekton 1.12: a run that is being resolved does not react to CancelledRunFinally. It has no task to finish,
+    # so it is cancelled outright; one that never resolved in its time is deleted soon after, bound to a version without
+    # TaskRuns.
+    unresolved = not launch.is_resolved(run) and not launch.is_pending(run)
+    hopeless = unresolved and found.cause is Cause.RESOLUTION
+    if elapsed >= (UNRESOLVED_DELETE if hopeless else settings.delete_timeout):
         return Act(DeleteRun(run, f"still there {elapsed:.0f} s after the cancellation"))
     if not seen.done:
         mode: Literal["CancelledRunFinally", "Cancelled"] = (

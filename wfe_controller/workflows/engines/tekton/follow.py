@@ -21,6 +21,9 @@ from wfe_controller.workflows.plan import Acquire, Act, AddFinalizer, Commit, In
 from wfe_controller.workflows.snapshot import Snapshot, Unread
 
 DRAIN_POLL = 2.0
+RESOLVING = "ResolvingPipelineRef"
+RESOLVING_AFTER = 5.0
+"""Tekton's own reason, shown when fetching the bundle takes this many seconds: a registry that does not answer."""
 
 
 def follow(snapshot: Snapshot) -> Step:
@@ -158,6 +161,8 @@ def _progress(snapshot: Snapshot, run: Json, seen: RunObservation) -> Step:
         draft.unready(first.reason, message)
         if text(snapshot.status.get("reason")) != first.reason:
             notes.append(Note("Warning", EventReason.POD_WAITING, f"{first.reason}: {first.message}".rstrip(": ")))
+    elif not launch.is_resolved(run) and seen.reason == RESOLVING and _silent(snapshot, seen):
+        draft.say(RESOLVING, "Tekton is fetching the bundle of the workflow")
     elif snapshot.paused and not seen.start_time:
         draft.say(WaitReason.PAUSED, "paused")
     else:
@@ -169,6 +174,12 @@ def _progress(snapshot: Snapshot, run: Json, seen: RunObservation) -> Step:
     if not snapshot.committed and draft.status != snapshot.status:
         return Commit(draft.status, Lane.PROGRESS, tuple(notes))
     return Stop(RequeueAfter(_next_look(snapshot, run, seen)))
+
+
+def _silent(snapshot: Snapshot, seen: RunObservation) -> bool:
+    """Whether the bundle takes longer than it should, so that it is worth a write."""
+    since = seen.start_time or snapshot.start_time or snapshot.now
+    return (snapshot.now - since).total_seconds() >= RESOLVING_AFTER
 
 
 def _reassert(snapshot: Snapshot, draft: Draft, notes: list[Note]) -> Step | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from wfe_controller.api.conditions import is_true
-from wfe_controller.api.reasons import ConditionReason, ConditionType, FailureReason
+from wfe_controller.api.reasons import ConditionReason, ConditionType, EventReason, FailureReason
 from wfe_controller.failure.model import FailureDetails
 from wfe_controller.failure.tekton import RunObservation, classify, completion, observe, verify_success
 from wfe_controller.failure.unstarted import run_deleted
@@ -20,7 +20,7 @@ from wfe_controller.workflows.draft import Draft
 from wfe_controller.workflows.engines.tekton import cancel, launch
 from wfe_controller.workflows.engines.tekton.summary import summarise, waited_for
 from wfe_controller.workflows.phases import ending
-from wfe_controller.workflows.plan import Commit, Input, Read, Step
+from wfe_controller.workflows.plan import Commit, Input, Note, Read, Step
 from wfe_controller.workflows.snapshot import Snapshot, Unread
 
 POD_ENDED = ("Succeeded", "Failed")
@@ -96,7 +96,8 @@ def incomplete(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation)
     details = replace(details, message=said, reason=found.failure_reason or details.reason)
     draft = _draft(snapshot, observe(run, task_runs, pods), details)
     cancel.incomplete(draft, left)
-    return ending.failed(snapshot, details, draft)
+    commit = ending.failed(snapshot, details, draft)
+    return replace(commit, notes=(*commit.notes, Note("Warning", EventReason.CANCEL_INCOMPLETE, said)))
 
 
 def _live(snapshot: Snapshot) -> tuple[list[Json], list[Json]]:
