@@ -45,9 +45,9 @@ class PipelineRunRef(StatusModel):
 
 
 class WaitingPod(StatusModel):
-    """A pod of the run that does not get on."""
+    """A pod of the run that does not get on; without ``pod``: one that could not even be made."""
 
-    pod: Name
+    pod: Name | None = None
     task: Name | None = None
     reason: Reason
     message: Message | None = None

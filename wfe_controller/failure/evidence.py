@@ -193,9 +193,10 @@ def task_run_started(task_run: Json, pods: Iterable[Json]) -> Started:
     if from_pods is True:
         return True
     states = step_states(task_run)
-    if from_pods is False and any(name_of(p) == pod_name for p in own):
-        # Tekton lists a step without any state while its pod waits and leaves it so when the run is cancelled (seen on
-        # 1.12): then the pod itself, if we saw it, is the better witness.
+    no_pod_was_made = not own and not pod_name
+    if no_pod_was_made or (from_pods is False and any(name_of(p) == pod_name for p in own)):
+        # Tekton lists a step without any state while its pod waits, or cannot even be made (a quota), and leaves it so
+        # when the run is cancelled (seen on 1.12): then the pod itself, or its absence, is the better witness.
         states = [s for s in states if any(s.get(key) is not None for key in ("running", "terminated", "waiting"))]
     from_steps = _any((_state_started(s, task_run) for s in states), False)
     if from_steps is not False:

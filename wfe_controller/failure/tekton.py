@@ -77,11 +77,10 @@ class RunObservation:
             "completedTasks": self.completed_tasks,
             "totalTasks": self.total_tasks,
         }
-        # A TaskRun that waits without a pod is told by status.reason; the list is one of pods.
+        # A TaskRun whose pod could not be made (a quota) waits too; its entry has no pod.
         waiting = [
             {"pod": w.pod[:253], "task": w.task[:253], "reason": w.reason[:64], "message": w.message}
             for w in self.waiting
-            if w.pod
         ][:_MAX_WAITING]
         if waiting:
             out["waiting"] = [{key: value for key, value in entry.items() if value} for entry in waiting]

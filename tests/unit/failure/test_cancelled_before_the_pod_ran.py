@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from wfe_controller.api.reasons import FailureReason
 from wfe_controller.failure.evidence import task_run_started
+from wfe_controller.failure.tekton import observe
+from wfe_controller.workflows.engines.tekton.summary import waited_for
 
-TASK_RUN = {
+TASK_RUN: dict[str, Any] = {
     "metadata": {"name": "wfe-1-remediate", "uid": "t", "creationTimestamp": "2026-11-22T14:54:19Z"},
     "status": {
         "podName": "wfe-1-remediate-pod",
@@ -33,3 +38,31 @@ RAN = {**POD, "status": {"phase": "Failed", "containerStatuses": [{"state": {"te
 def test_a_step_without_a_state_is_judged_by_its_pod(pods: list[dict[str, object]], started: bool | None) -> None:
     """Seen on Tekton 1.12: the cancelled TaskRun lists its step with no state at all, and the pod is deleted."""
     assert task_run_started(TASK_RUN, pods) is started
+
+
+def test_a_task_run_whose_pod_was_never_made_started_nothing() -> None:
+    """Seen on Tekton 1.12 with a quota of no pods: podName is empty, the step is listed without a state, then it is
+    cancelled by our start time-out. It was judged as an execution failure and blocked its target."""
+    never = {**TASK_RUN, "status": {**TASK_RUN["status"], "podName": ""}}
+    assert task_run_started(never, []) is False
+    assert task_run_started(never, [RAN]) is not False
+    pod_in_an_earlier_attempt = {**never, "status": {**never["status"], "retriesStatus": [{"podName": "p0"}]}}
+    assert task_run_started(pod_in_an_earlier_attempt, []) is None
+
+
+def test_what_a_run_without_any_pod_waits_for_is_its_reason_in_the_end() -> None:
+    """The status says what was waited for when the cancellation overwrites status.reason: the list keeps it."""
+    task_run = {
+        "metadata": {"name": "r-one", "uid": "t", "labels": {"tekton.dev/pipelineTask": "one"}},
+        "status": {
+            "podName": "",
+            "conditions": [{"type": "Succeeded", "status": "Unknown", "reason": "ExceededResourceQuota"}],
+        },
+    }
+    run = {
+        "metadata": {"name": "r", "uid": "u"},
+        "status": {"childReferences": [{"name": "r-one", "pipelineTaskName": "one"}]},
+    }
+    seen = observe(run, [task_run], []).status_json()
+    assert [(entry.get("pod"), entry["reason"]) for entry in seen["waiting"]] == [(None, "ExceededResourceQuota")]
+    assert waited_for({"pipelineRunStatus": seen}) == FailureReason.RESOURCE_EXHAUSTED
