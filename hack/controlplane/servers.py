@@ -86,9 +86,14 @@ def _controller_manager(work: Path, kubeconfig: Path, port: int) -> list[str]:
 
 
 def _audit_policy(work: Path) -> Path:
-    """Who did what to the kinds that tests ask about: one line per finished request, without bodies."""
+    """Who did what to the kinds that tests ask about, and all that the controller asked for: one line per finished
+    request, without bodies."""
     kinds = [{"group": "kubernaut.ai"}, {"group": "tekton.dev"}, {"group": "coordination.k8s.io"}]
-    rules = [{"level": "Metadata", "resources": kinds}, {"level": "None"}]
+    rules = [
+        {"level": "Metadata", "resources": kinds},
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts:kubernaut-system"]},
+        {"level": "None"},
+    ]
     policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
     path = work / "audit-policy.json"
     path.write_text(json.dumps(policy))

@@ -1,0 +1,39 @@
+"""Figures of several runs as a table for people: median, and the spread when there was more than one run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Figures = dict[str, Any]
+
+
+def flat(figures: Figures, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``("create_to_run_created_ms.p50", 12.0)`` ..."""
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def table(title: str, runs: list[Figures]) -> Iterable[str]:
+    """One line per figure."""
+    yield f"{title} ({len(runs)} run{'s' if len(runs) > 1 else ''})"
+    flats = [dict(flat(run)) for run in runs]
+    keys = list(dict.fromkeys(key for one in flats for key in one))
+    width = max(map(len, keys), default=0)
+    for key in keys:
+        values = [one.get(key, 0) for one in flats]
+        yield f"  {key:<{width}}  {_cell(values)}"
+
+
+def _cell(values: list[Any]) -> str:
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) != len(values) or not numbers:
+        return " | ".join(dict.fromkeys(str(value) for value in values))
+    middle = statistics.median(numbers)
+    if len(set(numbers)) == 1:
+        return f"{middle:g}"
+    return f"{middle:g}  ({min(numbers):g} to {max(numbers):g})"
