@@ -23,10 +23,10 @@ COVERAGE += --cov-fail-under=$(MIN_COVERAGE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format $(TIERS) servers coverage demo lock crds clean
+.PHONY: help test lint format $(TIERS) e2e cluster cluster-down servers coverage demo lock crds clean
 
 help: ## this list
-	@sed -n 's/^\([a-z $$()A-Z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
+	@sed -n 's/^\([a-z0-9 $$()A-Z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
 
 # pip-compile leaves no registry or path in the locks; where packages come from is the business of pip's own configuration.
 $(READY): $(INPUTS)
@@ -54,6 +54,15 @@ format: $(READY) ## let ruff format and fix
 integration: servers
 $(TIERS): $(READY) ## one tier
 	TEST_TIERS="$@" $(BIN)/python -m pytest tests/$@ -q
+
+e2e: $(READY) ## real pods on a real node, from our image and manifests (Linux and root; hack/kind with Docker)
+	TEST_TIERS=e2e $(BIN)/python -m pytest tests/e2e -q --durations=10
+
+cluster: ## that real node to play with; cluster-down takes it away. What is missing: python3 -m hack.cluster install
+	$(PYTHON) -m hack.cluster up
+
+cluster-down:
+	$(PYTHON) -m hack.cluster down
 
 coverage: $(READY) servers ## every tier, and fail under the threshold
 	TEST_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q --cov --cov-report=term-missing:skip-covered \

@@ -233,7 +233,7 @@ class Cluster(Plane):
 
     def _take_down(self, *, keep: bool = False) -> None:
         """In this order, each step also when an earlier one found nothing: see :mod:`hack.cluster.cleanup`."""
-        self._close()
+        self.close()
         with self.network.entered() if self.network.exists() else contextlib.nullcontext():
             self._stop_named(["kubelet"])
             cleanup.end_containers(self.places)

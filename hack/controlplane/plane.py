@@ -94,7 +94,7 @@ class Plane:
                 plane._up(binaries, manifests, owner_pid)
             except BaseException:
                 plane._stop_processes()
-                plane._close()
+                plane.close()
                 raise
         return plane
 
@@ -115,11 +115,12 @@ class Plane:
         """Stop every recorded process and remove the work directory (``keep``: leave it, with the logs)."""
         with self._locked():
             self._stop_processes()
-        self._close()
+        self.close()
         if not keep:
             shutil.rmtree(self.work_dir, ignore_errors=True)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close this thread's connection to the API server; the plane goes on."""
         if self._client is not None:
             self._client.close()
 
