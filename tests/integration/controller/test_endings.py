@@ -81,7 +81,7 @@ def test_delete_while_running_cancels_waits_and_lets_go(wfe: Executions) -> None
     eventually(lambda: wfe.gone(name), what="the object to go")
     assert not wfe.runs(name)
     assert wfe.lock_status(target)["block"]["reason"] == "ExecutionFailed"
-    assert "WorkflowExecutionDeleted" in wfe.events(name)
+    eventually(lambda: "WorkflowExecutionDeleted" in wfe.events(name), what="the Event")
 
 
 def test_delete_of_an_object_that_owns_nothing_needs_no_controller(wfe: Executions) -> None:
