@@ -56,7 +56,8 @@ def test_exit_code_of_a_task_in_the_middle(wfe: Workloads) -> None:
 
 def test_an_image_that_is_nowhere(wfe: Workloads) -> None:
     """P:T2: nothing started, so nothing is blocked and the failure is counted."""
-    details = failure(wfe.finish(workflow(task("one", step("true", image="localhost:1/no/such:image")))))
+    nowhere = f"{wfe.plane.registry}/no/such:image"
+    details = failure(wfe.finish(workflow(task("one", step("true", image=nowhere)))))
     assert (details["reason"], details["wasExecutionFailure"]) == ("ImagePullBackOff", False)
 
 

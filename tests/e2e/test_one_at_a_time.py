@@ -33,11 +33,11 @@ def test_twenty_at_once(wfe: Workloads) -> None:
             assert not wfe.pods(name)
 
 
-def test_twenty_targets_at_once(wfe: Workloads) -> None:
-    """Different targets do not wait for each other: all twenty run."""
+def test_eight_targets_at_once(wfe: Workloads) -> None:
+    """Different targets do not wait for each other: all of them run."""
     bundle = wfe.push(workflow(task("one", step("true"))))
-    names = [wfe.create(wfe.target(), bundle) for _ in range(20)]
-    assert [wfe.await_phase(name, timeout=180)["phase"] for name in names] == ["Completed"] * 20
+    names = [wfe.create(wfe.target(), bundle) for _ in range(8)]
+    assert [wfe.await_phase(name, timeout=180)["phase"] for name in names] == ["Completed"] * 8
 
 
 def test_block_and_clear(wfe: Workloads) -> None:
@@ -88,7 +88,9 @@ def test_many_clients_at_once(wfe: Workloads) -> None:
     targets = [wfe.target() for _ in range(5)]
 
     def ask(number: int) -> str:
-        return wfe.create(targets[number % 5], bundle, name=f"many-{number}")
+        name = wfe.create(targets[number % 5], bundle, name=f"many-{number}")
+        wfe.plane.client.close()  # the connection is this thread's own
+        return name
 
     with ThreadPoolExecutor(4) as pool:
         names = list(pool.map(ask, range(40)))

@@ -20,5 +20,5 @@ def test_the_api_server_never_had_to_refuse_the_controller(cluster: Plane, contr
 
 
 def test_no_replica_ever_crashed(controller: Controller) -> None:
-    """A container that was started again would mean a crash or a failed liveness probe."""
-    assert controller.restarts() == 0
+    """A container starts again when its lease could not be renewed (the API server was away), for nothing else."""
+    assert set(controller.ends()) <= {"lost leadership"}

@@ -154,5 +154,15 @@ class Controller:
     def restarts(self) -> int:
         return sum(status["restartCount"] for pod in self.pods() for status in pod["status"]["containerStatuses"])
 
+    def ends(self) -> list[str]:
+        """Why each container that was started again had ended, by the last line of its log."""
+        said = []
+        for pod in self.pods():
+            if any(status["restartCount"] for status in pod["status"]["containerStatuses"]):
+                name = pod["metadata"]["name"]
+                log = self.cluster.kubectl("-n", HOME, "logs", "--previous", "--tail=1", name, check=True).stdout
+                said.append(str(json.loads(log).get("why", log)) if log.startswith("{") else log)
+        return said
+
     def _await(self, *arguments: str) -> None:
         self.cluster.kubectl("-n", HOME, *arguments, check=True)
