@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from hack.bench.objects import IMAGE, NAMESPACE, ended_status, execution
@@ -55,10 +56,12 @@ class Fleet:
             self._timeline.mark(name, "asked")
             await self._api.create(names.WORKFLOWEXECUTIONS, execution(name, self._image), lane=Lane.READ)
 
-    async def settled(self, count: int, seconds: float) -> bool:
-        """Wait until all are over and done with; False when ``seconds`` passed before."""
+    async def settled(self, count: int, seconds: float, trouble: Callable[[], str]) -> bool:
+        """Wait until all are over and done with; False when ``seconds`` passed before, RuntimeError on ``trouble``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
+            if said := trouble():
+                raise RuntimeError(said)
             if sum(1 for m in self._timeline.moments.values() if m.let_go and m.run_gone) >= count:
                 return True
             await asyncio.sleep(0.1)

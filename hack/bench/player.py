@@ -18,7 +18,7 @@ from wfe_controller.api import names
 from wfe_controller.kube.client import patches
 from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.client.throttle import Lane
-from wfe_controller.kube.errors import KubeError, NotFound
+from wfe_controller.kube.errors import KubeError
 from wfe_controller.kube.objects import ObjectKey, Resource
 
 Object = dict[str, Any]
@@ -88,6 +88,8 @@ class Player:
         self._plays: set[asyncio.Task[None]] = set()
         self.acts = True
         """False: only looks, because the real Tekton is there."""
+        self.trouble = ""
+        """The first refusal of a write of the player: whatever was measured is then worth nothing."""
 
     async def run(self) -> None:
         await follow(self._api, names.PIPELINERUNS, self._namespace, self._seen)
@@ -129,8 +131,8 @@ class Player:
             done = _verdict("True", "Succeeded", "Tasks Completed: 1 (Failed: 0, Cancelled 0), Skipped: 0")
             self._timeline.mark(owner, "run_ended")
             await self._status(names.PIPELINERUNS, key, {"completionTime": _now(), "conditions": done})
-        except NotFound:
-            print(f"the run of {owner} went away while it was played", flush=True)
+        except KubeError as error:
+            self.trouble = self.trouble or f"playing the run of {owner}: {error}"
 
     async def _status(self, resource: Resource, key: ObjectKey, status: Object) -> None:
         patch = patches.merge_patch({"status": status})
@@ -155,7 +157,8 @@ class Player:
         }
         await self._api.create(names.TASKRUNS, body, lane=Lane.READ)
         step = {"name": "act", "container": "step-act", "running": {"startedAt": _now()}}
-        status = {"startTime": _now(), "steps": [step], "conditions": _verdict("Unknown", "Running", "not finished")}
+        running = _verdict("Unknown", "Running", "Not all Steps in the Task have finished executing")
+        status = {"podName": f"{name}-pod", "startTime": _now(), "steps": [step], "conditions": running}
         await self._status(names.TASKRUNS, ObjectKey(run.namespace, name), status)
         return name
 

@@ -57,7 +57,7 @@ async def drive(place: Place, api: Api, load: Load, prefix: str, profile: Path |
         before, metrics, since = subject.usage(), subject.metrics(), audit.now()
         others = Foreign(subject.family())
         await fleet.create(load.count, load.rate)
-        complete = await fleet.settled(load.count, load.limit_seconds)
+        complete = await fleet.settled(load.count, load.limit_seconds, lambda: player.trouble)
         await asyncio.sleep(QUIET_SECONDS)
         after, scraped, until = subject.usage(), subject.metrics(), audit.now()
         foreign = others.cores()
