@@ -713,7 +713,7 @@ CASES = [
         None,
         (
             (
-                'spec.parameters: Invalid value: parameters must have strings as values, not null: write a '
+                "spec.parameters: Invalid value: parameters must have strings as values, not null: write a "
                 "string, or leave the key out"
             ),
         ),

@@ -47,6 +47,7 @@ class Health:
             settings.engines,
             settings.controller.leader_election_id,
         )
+        self._tekton_required = settings.tekton_required
         self._asked: float | None = None
         self._rights = "not asked yet"
         self._schema = "not compared yet"
@@ -99,11 +100,12 @@ class Health:
         return CheckResult(age < NO_CONTACT, "" if age < NO_CONTACT else "no watch heard from the API server", age)
 
     def _engine(self, name: str) -> Check:
-        """An engine that is not part of this version is told but does not hold back the rest."""
+        """A missing engine is told; it makes the process unready only when it is required (``requireTekton``)."""
+        required = name == "tekton" and self._tekton_required
 
         def check() -> CheckResult:
             available, why = self._assembly.world.engine(name)
-            return CheckResult(available or name != "tekton", why)
+            return CheckResult(available or not required, why)
 
         return check
 

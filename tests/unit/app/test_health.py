@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.stepping import ManualClock
 from wfe_controller.app import health
-from wfe_controller.app.config import Settings
+from wfe_controller.app.config import Settings, load_settings
 from wfe_controller.app.health import Health
 from wfe_controller.kube.errors import ConnectionFailed
 from wfe_controller.kube.objects import Resource
@@ -43,6 +43,7 @@ class Stage:
     caches: dict[str, Cache] = field(default_factory=lambda: {"workflowexecutions": Cache(), "pipelineruns": Cache()})
     engine: tuple[bool, str] = (True, "")
     tasks: CheckResult = OK
+    settings: Settings = field(default_factory=Settings)
 
     def health(self) -> Health:
         assembly = SimpleNamespace(
@@ -52,7 +53,7 @@ class Stage:
             world=SimpleNamespace(engine=lambda name: self.engine),
         )
         reloader = SimpleNamespace(check=lambda: OK)
-        return Health(Settings(), cast(Any, assembly), cast(Any, None), "home", cast(Any, reloader), ManualClock())
+        return Health(self.settings, cast(Any, assembly), cast(Any, None), "home", cast(Any, reloader), ManualClock())
 
 
 def failing(probe: Any) -> dict[str, str]:
@@ -135,3 +136,11 @@ async def test_a_question_without_an_answer_keeps_the_verdict(
     monkeypatch.setattr(health, "ask_rights", down)
     await made.ask()
     assert failing(made.ready) == {}
+
+
+async def test_an_engine_that_is_not_required_does_not_hold_back_a_rollout() -> None:
+    """P:W9: with --no-require-tekton the process is ready without Tekton, and still says that it is missing."""
+    settings = load_settings(None, env={"WFE_CONTROLLER__REQUIRE_TEKTON": "false"})
+    made = Stage(engine=(False, "Tekton is not installed"), settings=settings).health()
+    result = made.ready.results()["engine-tekton"]
+    assert (result.ok, result.why) == (True, "Tekton is not installed")
