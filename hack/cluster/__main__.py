@@ -60,7 +60,7 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _down(options: argparse.Namespace) -> int:
-    cluster = Cluster.attach(options.name)
+    cluster = Cluster.attach(options.name, broken=True)
     cluster.stop(keep=options.keep)
     print(f"stopped {options.name}" + (f", logs in {cluster.work_dir}" if options.keep else ""))
     return 0

@@ -80,9 +80,12 @@ class Cluster(Plane):
         return cluster
 
     @classmethod
-    def attach(cls, name: str = "default") -> Cluster:
-        """A cluster that was started by somebody else. Raises PlaneError when there is none."""
-        if not (ROOT / name / "plane.json").exists():
+    def attach(cls, name: str = "default", *, broken: bool = False) -> Cluster:
+        """A cluster that was started by somebody else; ``broken``: or half of one, to take it down.
+
+        Raises PlaneError when there is none.
+        """
+        if not (ROOT / name if broken else ROOT / name / "plane.json").exists():
             raise PlaneError(f"there is no cluster {name!r}; start it with: python -m hack.cluster up --name {name}")
         return cls(ROOT / name)
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
+
+import pytest
 
 from hack.controlplane import Plane
 from tests.support.cluster import CONTROLLER_USER, Controller
+from wfe_controller.app.rights import RIGHTS, Place, Right
+
+NAMESPACES = {Place.HOME: "kubernaut-system", Place.EXECUTION: "kubernaut-workflows", Place.CLUSTER: ""}
+# Granted, but not needed by anything that these tests do.
+JUSTIFIED: dict[str, str] = {}
 
 
 def test_the_api_server_never_had_to_refuse_the_controller(cluster: Plane, controller: Controller) -> None:
@@ -17,6 +25,35 @@ def test_the_api_server_never_had_to_refuse_the_controller(cluster: Plane, contr
         if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid":
             refused[(event["verb"], event["requestURI"].partition("?")[0])] += 1
     assert not refused
+
+
+def test_every_right_is_used_or_justified(
+    cluster: Plane, controller: Controller, request: pytest.FixtureRequest
+) -> None:
+    """Issue 4, rights: what nobody needs is not granted."""
+    here = Path(__file__).parent
+    collected = {item.path for item in request.session.items}
+    if not set(here.glob("test_*.py")) <= collected or request.config.getoption("keyword"):
+        pytest.skip("only the whole tier says what is used")
+    used = {
+        (
+            reference.get("apiGroup", ""),
+            reference["resource"],
+            reference.get("subresource", ""),
+            event["verb"],
+            reference.get("namespace", ""),
+        )
+        for event in cluster.audit(user=CONTROLLER_USER)
+        if (reference := event.get("objectRef"))
+    }
+
+    def is_used(right: Right) -> bool:
+        wanted = (right.resource.group, right.resource.plural, right.subresource, right.verb)
+        somewhere = {place for *request, place in used if tuple(request) == wanted}
+        return bool(somewhere if right.place is Place.WATCHED else somewhere & {NAMESPACES[right.place]})
+
+    unused = {f"{right} ({right.place})" for right in RIGHTS if not is_used(right)}
+    assert unused == set(JUSTIFIED)
 
 
 def test_no_replica_ever_crashed(controller: Controller) -> None:
