@@ -53,6 +53,7 @@ def test_what_is_above_the_base(archive: Path, config: dict[str, Any]) -> None:
     assert {"wfe-controller", "py.typed"} <= files
     assert not files & {"pip", "pip3", "gcc", "cc", ".bash_history", ".python_history", "ca.pem"}
     assert not any("/setuptools/" in name or "/pip/" in name for name in names)
+    assert not [name for name in names if "failpoint" in name], "failpoints are for the crash suite only"
     assert any(name.endswith("wfe_controller/cli/__pycache__/main.cpython-311.pyc") for name in names), "not compiled"
 
 

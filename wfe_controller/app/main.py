@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -39,6 +40,7 @@ T = TypeVar("T")
 START_TRIES = 6
 START_WAIT_MAX = 10.0
 """Start-up checks retry what is transient for about half a minute, then the process ends and is started again."""
+FAILPOINTS = "KUBE_FAILPOINTS"
 GC_THRESHOLDS = (50_000, 20, 50)
 """Decoding allocates many small containers that die at once; the default makes the collector the dearest part."""
 
@@ -52,7 +54,7 @@ async def run_controller(settings: Settings, connection: ConnectionSettings, log
     clock = RealClock()
     home = home_namespace(settings, connection, os.environ)
     metrics = Metrics(clock=clock)
-    transport = await Transport.connect(connection, clock=clock)
+    transport = await _main_transport().connect(connection, clock=clock)
     lease_transport = await Transport.connect(connection, clock=clock)
     try:
         throttle = Throttle(settings.client.qps, settings.client.burst, clock=clock, instruments=metrics)
@@ -66,6 +68,19 @@ async def run_controller(settings: Settings, connection: ConnectionSettings, log
     finally:
         await transport.close()
         await lease_transport.close()
+
+
+def _main_transport() -> type[Transport]:
+    """The plain one; with failpoints where the crash suite asks for them. No build has those (pyproject.toml)."""
+    if not os.environ.get(FAILPOINTS):
+        return Transport
+    try:
+        failpoints = importlib.import_module("wfe_controller.app.failpoints")
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{FAILPOINTS} is set, but this build has no failpoints: unset it") from error
+    log.warning("failpoints are active: this is a crash test", directory=os.environ[FAILPOINTS])
+    failing: type[Transport] = failpoints.FailingTransport
+    return failing
 
 
 async def _run(

@@ -1,0 +1,106 @@
+"""``python -m hack.crash``: the full crash suite on a control plane of its own; ``make crash`` calls it.
+
+Prints a table (story, point, moment, action, hits, outcome) while it goes, writes it to .work/crash/, and ends with 1
+when anything was wrong, when a failpoint was never hit, or when no contention was seen where it was meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+
+from hack.controlplane import Plane
+from hack.controlplane.kubelet import Kubelet
+from hack.controlplane.plane import planes_root, sweep
+from hack.crash import contest, failover, report
+from hack.crash.replicas import REPOSITORY, Site, Watcher
+from hack.crash.scene import Outcome, play
+from hack.crash.stories import STORIES, Story
+from tests.support.tekton import pipeline
+
+OUT = Path(".work/crash")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m hack.crash", description="Crashes at every write, on real servers."
+    )
+    parser.add_argument("--only", default="", help="a regular expression on 'story point moment action'")
+    parser.add_argument("--lanes", type=int, default=3, help="pairs of replicas at work side by side")
+    parser.add_argument("--kills", type=int, default=100, help="random kills (0: leave that part out)")
+    parser.add_argument("--executions", type=int, default=60, help="contended executions during the random kills")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--no-failover", action="store_true", help="leave out the figures with leases 15/10/2 s")
+    parser.add_argument("--keep", action="store_true", help="leave the plane's directory, with the logs")
+    options = parser.parse_args()
+    sweep()
+    crds = [
+        path for path in sorted((REPOSITORY / "manifests/crds").glob("*.yaml")) if path.name != "kustomization.yaml"
+    ]
+    plane = Plane.start(planes_root() / f"crash-{os.getpid()}", manifests=crds, owner_pid=os.getpid())
+    kubelet = Kubelet(plane.kubeconfig).start()
+    watcher = Watcher(plane)
+    book = report.Book(OUT)
+    try:
+        _scenes(plane, watcher, book, options.lanes, options.only)
+        if options.kills:
+            book.add(contest.play(Site(plane, "contest"), watcher, options.executions, options.kills, options.seed))
+        if not options.no_failover:
+            for outcome in failover.measure(plane):
+                book.add(outcome)
+        book.audit(plane.audit())
+    finally:
+        watcher.stop()
+        kubelet.stop()
+        plane.stop(keep=options.keep or book.failed)
+    book.close()
+    return 1 if book.failed else 0
+
+
+def _scenes(plane: Plane, watcher: Watcher, book: report.Book, lanes: int, only: str) -> None:
+    bundles = {s.image: plane.push_bundle(f"crash/{s.image[8:]}", [pipeline(image=s.image)]) for s in STORIES}
+    sites: Queue[Site] = Queue()
+    every = [Site(plane, f"lane{number}") for number in range(lanes)]
+    try:
+        for site in every:
+            sites.put(site.start())
+
+        def run(story: Story, point: str = "", moment: str = "", action: str = "") -> Outcome:
+            site = sites.get()
+            try:
+                outcome = play(site, watcher, story, bundles[story.image], point, moment, action)
+            finally:
+                sites.put(site)
+            book.add(outcome, history=lambda: watcher.ask(history=outcome.target))
+            return outcome
+
+        with ThreadPoolExecutor(lanes) as pool:
+            wanted = [s for s in STORIES if s.name in only] or list(STORIES)
+            learned = dict(zip(wanted, pool.map(lambda s: _points(s, run), wanted), strict=True))
+            plays = [
+                (story, point, moment, action)
+                for story, points in learned.items()
+                for point in points
+                for moment, action in story.troubles
+                if re.search(only, f"{story.name} {point} {moment} {action}")
+            ]
+            list(pool.map(lambda p: run(*p), plays))
+    finally:
+        for site in every:
+            site.stop()
+            book.complaints(site.complaints())
+
+
+def _points(story: Story, run: object) -> list[str]:
+    assert callable(run)
+    found: list[str] = run(story).points
+    return [p for p in found if not story.only or p.startswith(story.only)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""What is played at each failpoint: the wish, what people do meanwhile, and how it may end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hack.crash.scene import Scene
+
+# moment, action: every way a write can go wrong.
+TROUBLES = (
+    ("before", "kill"),
+    ("after", "kill"),
+    ("after", "lose"),
+    ("before", "stop"),
+    ("sending", "stop"),
+    ("sending", "hold"),
+)
+
+Act = Callable[["Scene"], None]
+Condition = Callable[["Scene"], bool]
+
+
+@dataclass(frozen=True)
+class Story:
+    """``script``: pairs of a condition and an act, in order. ``at_hit``: done when the failpoint is hit.
+
+    ``only``: the points that are tried, as beginnings; empty = all that a quiet play goes through after the first act
+    (all at all when nobody acts). ``winner``: how the executions that held the target may end, as phase/reason.
+    ``successor``: the frozen replica wakes up while the run of a third execution acts under the same name.
+    ``contends``: while one holds the target, another must have been undecided, or the play proves nothing.
+    ``prepare``: before anything is wished. ``vanishes``: the record has nothing to say at the end and is deleted.
+    """
+
+    name: str
+    image: str
+    winner: frozenset[str]
+    script: tuple[tuple[Condition, Act], ...] = ()
+    at_hit: Act | None = None
+    only: tuple[str, ...] = ()
+    prepare: Act | None = None
+    vanishes: bool = False
+    successor: bool = False
+    contends: bool = True
+    troubles: tuple[tuple[str, str], ...] = TROUBLES
+
+
+def acting(scene: Scene) -> bool:
+    """A container of the run is at work."""
+    return scene.pod_running()
+
+
+def blocked(scene: Scene) -> bool:
+    return "block" in scene.lock_status()
+
+
+def cancel(scene: Scene) -> None:
+    for name in scene.undecided():
+        scene.annotate(name, {"kubernaut.ai/cancel": "crash test", "kubernaut.ai/cancel-by": "nobody"})
+
+
+def delete(scene: Scene) -> None:
+    for name in scene.undecided():
+        scene.delete(name)
+
+
+def occupy(scene: Scene) -> None:
+    scene.occupy()
+
+
+def clear(scene: Scene) -> None:
+    uid = scene.lock_status()["block"]["by"]["uid"]
+    scene.annotate_lock(
+        {
+            "kubernaut.ai/clear-block": uid,
+            "kubernaut.ai/clear-block-by": "nobody",
+            "kubernaut.ai/clear-block-reason": "seen by the crash suite",
+        }
+    )
+
+
+DONE = frozenset({"Completed"})
+CANCELLED = frozenset({"Failed/Cancelled"})
+START = ("create-", "patch-workflowexecutions-finalizer-on", "update-targetlocks-status-acquire")
+LAUNCH = ("create-pipelineruns", "update-workflowexecutions-status-running", "patch-pipelineruns-start")
+
+SUCCESS = Story("success", "busybox:slow-0.3", DONE)
+SUCCESSOR = Story(
+    "successor acts", "busybox:slow-2", DONE, successor=True, troubles=(("sending", "stop"), ("before", "stop"))
+)
+CANCEL = Story("cancel", "busybox:hang", CANCELLED, ((acting, cancel),))
+DELETE = Story("delete", "busybox:hang", CANCELLED | {"gone"}, ((acting, delete),))
+CLEAR = Story(
+    "clear",
+    "busybox:fail-3",
+    frozenset({"Failed/TaskFailed"}),
+    ((blocked, clear),),
+)
+FAILURE = Story(
+    "failure",
+    "busybox:fail-3",
+    frozenset({"Failed/TaskFailed"}),
+    ((blocked, clear),),
+    only=("update-workflowexecutions-status-failed", "update-targetlocks-status-settle"),
+)
+CANCEL_EARLY = Story(
+    "cancel at the point", "busybox:slow-0.3", DONE | CANCELLED, at_hit=cancel, contends=False, only=LAUNCH
+)
+DELETE_EARLY = Story(
+    "delete at the point", "busybox:slow-0.3", DONE | CANCELLED | {"gone"}, at_hit=delete, contends=False, only=LAUNCH
+)
+DROP = Story(
+    "name taken",
+    "busybox:slow-0.3",
+    frozenset({"Skipped/ResourceBusy"}),
+    prepare=occupy,
+    only=("update-targetlocks-status-drop", "delete-targetlocks", "patch-targetlocks-finalizer-off"),
+    vanishes=True,
+    contends=False,
+)
+STORIES = (SUCCESS, SUCCESSOR, FAILURE, CANCEL, DELETE, CLEAR, CANCEL_EARLY, DELETE_EARLY, DROP)
+
+HOLD_SECONDS = 5.0
+"""Longer than a lease: whoever holds a request back so long has been succeeded, or has tried again."""
