@@ -183,7 +183,9 @@ class FakeApi:
     async def get(self, resource: Resource, key: ObjectKey, *, lane: Lane = Lane.READ) -> Json:
         return await self._do("get", resource, key, lambda: self.server.get(resource, key))
 
-    async def list(self, resource: Resource, namespace: str | None = None, *, label_selector: str = "") -> list[Json]:
+    async def list(
+        self, resource: Resource, namespace: str | None = None, *, label_selector: str = "", lane: Lane = Lane.READ
+    ) -> list[Json]:
         key = ObjectKey(namespace or "", label_selector)
         return await self._do("list", resource, key, lambda: self.server.all(resource, namespace, label_selector))
 

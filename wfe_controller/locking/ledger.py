@@ -70,14 +70,14 @@ class Ledger:
         """The key of the record of that canonical target."""
         return ObjectKey(self._namespace, lock_name(target))
 
-    async def read(self, target: str) -> LockRecord | None:
+    async def read(self, target: str, lane: Lane = Lane.READ) -> LockRecord | None:
         """The record, read live; None when there is none.
 
         Raises LockUnreadable (also when TargetLocks are not served at all: a missing type is not a free target),
         TargetCollision, or the KubeError of the read.
         """
         try:
-            obj = await self._api.get(TARGETLOCKS, self.key(target))
+            obj = await self._api.get(TARGETLOCKS, self.key(target), lane=lane)
         except NotFound as error:
             if error.type_missing:
                 raise LockUnreadable(

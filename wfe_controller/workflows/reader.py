@@ -8,13 +8,15 @@ from typing import assert_never
 import structlog
 
 from wfe_controller.api import names
-from wfe_controller.api.phases import TERMINAL
+from wfe_controller.api.phases import TERMINAL, Phase
 from wfe_controller.api.workflowexecution import InvalidSpec
 from wfe_controller.failure.redaction import redact
+from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.errors import Forbidden, KubeError, NotFound
 from wfe_controller.kube.objects import PODS, SERVICE_ACCOUNTS, Json, ObjectKey, Resource, name_of, status, text, uid_of
 from wfe_controller.locking.decision import HolderState
 from wfe_controller.locking.record import Holder, LockRecord, LockUnreadable, TargetCollision
+from wfe_controller.workflows.engines.tekton import launch
 from wfe_controller.workflows.engines.tekton.build import service_account
 from wfe_controller.workflows.engines.tekton.follow import own_run
 from wfe_controller.workflows.engines.tekton.verdict import judge
@@ -52,7 +54,7 @@ class Reader:
             case Input.NAMED_RUN:
                 return replace(inputs, named_run=await self._run(_named_key(snapshot)))
             case Input.OWN_RUN:
-                return replace(inputs, own_run=await self._run(snapshot.run_key))
+                return replace(inputs, own_run=await self._run(snapshot.run_key, _lane(snapshot)))
             case Input.TASK_RUNS:
                 return replace(inputs, task_runs=await self.owned(names.TASKRUNS, snapshot))
             case Input.PODS:
@@ -70,7 +72,7 @@ class Reader:
         if snapshot.canonical is None:
             return None
         try:
-            return await self._world.ledger.read(snapshot.canonical)
+            return await self._world.ledger.read(snapshot.canonical, _lane(snapshot))
         except (LockUnreadable, TargetCollision) as error:
             return error
         except Forbidden as error:
@@ -107,11 +109,11 @@ class Reader:
             return HolderState.GONE
         return HolderState.TERMINAL if text(status(obj).get("phase")) in TERMINAL else HolderState.LIVE
 
-    async def _run(self, key: ObjectKey | None) -> Json | None:
+    async def _run(self, key: ObjectKey | None, lane: Lane = Lane.READ) -> Json | None:
         if key is None:
             return None
         try:
-            return await self._world.api.get(names.PIPELINERUNS, key)
+            return await self._world.api.get(names.PIPELINERUNS, key, lane=lane)
         except NotFound:
             return None
 
@@ -119,7 +121,7 @@ class Reader:
         """TaskRuns or pods that carry the UID of this WorkflowExecution, by a quorum LIST."""
         key = snapshot.run_key
         namespace = key.namespace if key is not None else snapshot.settings.execution_namespace
-        return await list_owned(self._world, resource, namespace, snapshot.uid)
+        return await list_owned(self._world, resource, namespace, snapshot.uid, _lane(snapshot))
 
     async def _name_users(self, snapshot: Snapshot) -> tuple[str, ...]:
         """What still carries the name of the run: Tekton finds TaskRuns by it without an owner check (SPEC 3)."""
@@ -170,20 +172,31 @@ class Reader:
         return Evidence(container=container, log_tail=tail)
 
 
+def _lane(snapshot: Snapshot) -> Lane:
+    """What a read is for: the terminal write's lane helps nobody when the reads before it wait behind every start."""
+    if snapshot.terminal:
+        return Lane.RELEASE
+    run = snapshot.cached_run
+    begun = snapshot.phase == Phase.RUNNING and not (run is not None and launch.is_pending(run))
+    return Lane.TERMINAL if begun and snapshot.cached_run is not None else Lane.READ
+
+
 def _named_key(snapshot: Snapshot) -> ObjectKey | None:
     if snapshot.canonical is None:
         return None
     return ObjectKey(snapshot.settings.execution_namespace, names.run_name(snapshot.canonical))
 
 
-async def list_owned(world: World, resource: Resource, namespace: str, uid: str) -> tuple[Json, ...]:
+async def list_owned(
+    world: World, resource: Resource, namespace: str, uid: str, lane: Lane = Lane.READ
+) -> tuple[Json, ...]:
     """Everything of that kind that carries the owner UID, live."""
-    return tuple(await _list(world, resource, namespace, f"{names.OWNER_UID}={uid}"))
+    return tuple(await _list(world, resource, namespace, f"{names.OWNER_UID}={uid}", lane))
 
 
-async def _list(world: World, resource: Resource, namespace: str, selector: str) -> list[Json]:
+async def _list(world: World, resource: Resource, namespace: str, selector: str, lane: Lane = Lane.READ) -> list[Json]:
     try:
-        return await world.api.list(resource, namespace, label_selector=selector)
+        return await world.api.list(resource, namespace, label_selector=selector, lane=lane)
     except NotFound as error:
         if error.type_missing:
             return []

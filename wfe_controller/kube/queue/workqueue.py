@@ -33,6 +33,8 @@ from wfe_controller.kube.queue.limiters import RetryLimiter
 
 K = TypeVar("K", bound=Hashable)
 
+PRIORITY_HIGH = 100
+"""For what was begun already: it goes before what is new, and there is never more of it than was begun."""
 PRIORITY_NORMAL = 0
 PRIORITY_LOW = -100
 """Initial list and resync: nothing changed, so it can wait."""
