@@ -218,7 +218,7 @@ class Process:
         wfes: list[ObjectKey] = []
         locks: list[ObjectKey] = []
         if resource is names.WORKFLOWEXECUTIONS:
-            wfes, locks = [obj.key], list(_lock_of_ended(self.world.locks, self.world.ledger)(obj))
+            wfes, locks = [obj.key], list(_lock_of_ended(self.world.locks)(obj))
         elif resource is names.TARGETLOCKS:
             wfes, locks = list(_holder_key(executions)(obj)), list(_lock_in_need(self.world)(obj))
         else:

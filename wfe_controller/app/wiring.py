@@ -36,7 +36,7 @@ from wfe_controller.kube.control.worker import Controller
 from wfe_controller.kube.election.elector import AlwaysLeading, Elector
 from wfe_controller.kube.events.recorder import Recorder
 from wfe_controller.kube.objects import PODS, ObjectKey
-from wfe_controller.kube.queue.workqueue import WorkQueue
+from wfe_controller.kube.queue.workqueue import PRIORITY_HIGH, WorkQueue
 from wfe_controller.locking.ledger import Ledger
 from wfe_controller.workflows.lockcare import needs_care
 from wfe_controller.workflows.lockkeeper import LockKeeper
@@ -61,6 +61,8 @@ from wfe_controller.workflows.world import (
 log = structlog.get_logger("wfe.app")
 
 LOCK_WORKERS = 2
+AT_HAND = (("status", "phase"), ("metadata", "finalizers"))
+"""What every sweep and every low-priority look asks an ended WorkflowExecution for."""
 
 
 @dataclass(slots=True)
@@ -179,10 +181,11 @@ def assemble(
     pods.add_handler(world.graveyard.saw_pod)
     for informer in executions:
         connect(informer, queue, myself)
-        connect(informer, lock_queue, _lock_of_ended(locks.store, world.ledger))
+        connect(informer, lock_queue, _lock_of_ended(locks.store))
     owner = _owner_key(store)
     for informer in (runs, task_runs, pods):
-        connect(informer, queue, owner)
+        # A burst of new executions must not hold up the end of those that run: their targets are locked so long.
+        connect(informer, queue, owner, priority=PRIORITY_HIGH)
     connect(runs, lock_queue, _lock_of_orphan(store, home))
     connect(locks, lock_queue, _lock_in_need(world))
     connect(locks, queue, _holder_key(store))
@@ -216,7 +219,7 @@ def _informers(
     return {
         **{
             (plural if len(watched) <= 1 else f"{plural}-{namespace}"): informer(
-                names.WORKFLOWEXECUTIONS, namespace=namespace or None, indexes=indexes, cold=_ended
+                names.WORKFLOWEXECUTIONS, namespace=namespace or None, indexes=indexes, cold=_ended, at_hand=AT_HAND
             )
             for namespace in (watched or ("",))
         },
@@ -277,15 +280,13 @@ def _fence(informers: Iterable[Informer], sweeper: Sweeper) -> Callable[[], Awai
     return fence
 
 
-def _lock_of_ended(locks: Store, ledger: Ledger) -> Callable[[CachedObject], Iterable[ObjectKey]]:
+def _lock_of_ended(locks: Store) -> Callable[[CachedObject], Iterable[ObjectKey]]:
     """A WorkflowExecution that has ended or is being deleted -> the lock that still names it, for its keeper."""
 
     def keys(obj: CachedObject) -> Iterable[ObjectKey]:
         if not obj.deleting and obj.field("status", "phase") not in TERMINAL:
             return []
-        found = [ledger.key(target) for target in index_target(obj)]
-        records = ((key, locks.get(key)) for key in found)
-        return [key for key, record in records if record and record.field("status", "holder", "uid") == obj.uid]
+        return [record.key for record in locks.by_index(BY_HOLDER, obj.uid)]
 
     return keys
 
@@ -310,8 +311,10 @@ def _settle_memory() -> None:
 def _refuse_other_namespace(executions: Store, namespace: str) -> None:
     """SPEC 8: a run in another namespace than the configured one would be looked for where it is not."""
     for obj in executions.list():
+        if obj.field("status", "phase") in TERMINAL:
+            continue
         found = obj.field("status", "pipelineRunRef", "namespace")
-        if obj.field("status", "phase") not in TERMINAL and isinstance(found, str) and found != namespace:
+        if isinstance(found, str) and found != namespace:
             raise StartFailed(
                 f"execution.namespace is {namespace!r}, but WorkflowExecution {obj.key} has a run in {found!r}: "
                 f"wait until it has ended, or set execution.namespace back"

@@ -146,8 +146,8 @@ class Sweeper:
         for obj in self._world.executions.list():
             phase = obj.field("status", "phase") or "Pending"
             phases[str(phase)] += 1
-            reason = obj.field("status", "reason")
-            if phase not in TERMINAL and isinstance(reason, str):
+            reason = obj.field("status", "reason") if phase not in TERMINAL else None
+            if isinstance(reason, str):
                 waiting[reason] += 1
         instruments = self._world.instruments
         instruments.targets(held=held, blocked=blocked, backoff=backoff, exhausted=exhausted)

@@ -10,7 +10,8 @@ Keeps I-18 (nothing handed out is shared and mutable) and I-19 (a failing transf
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -25,6 +26,9 @@ log = structlog.get_logger("wfe.cache")
 
 class MalformedObject(Exception):
     """These bytes are no object of the resource; the message says why. Skipped and counted, never fatal (I-12)."""
+
+
+Scalar = str | int | float | bool | None
 
 
 class CachedObject(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -42,6 +46,8 @@ class CachedObject(msgspec.Struct, frozen=True, gc=False, eq=False):
     deleting: bool
     stored: bytes
     packer: Packer | None = None
+    at_hand: Mapping[tuple[str, ...], Scalar] | None = None
+    """Fields of a packed object that are asked for again and again; shared by all objects in which they are equal."""
 
     @property
     def body(self) -> bytes:
@@ -61,6 +67,8 @@ class CachedObject(msgspec.Struct, frozen=True, gc=False, eq=False):
             return self.resource.api_version
         if path == ("kind",):
             return self.resource.kind
+        if self.at_hand is not None and path in self.at_hand:
+            return self.at_hand[path]
         raw: bytes | msgspec.Raw = self.body
         try:
             for step in path:
@@ -111,6 +119,9 @@ class _Head(msgspec.Struct, gc=False):
 
 _HEAD = msgspec.json.Decoder(_Head)
 
+MAX_SHARED = 256
+"""Sets of values kept at hand; more would mean that a field was named that does not belong there."""
+
 Known = Callable[[ObjectKey], CachedObject | None]
 Cold = Callable[[CachedObject], bool]
 
@@ -124,7 +135,8 @@ class ObjectDecoder:
 
     ``known`` looks an object up in the store: an unchanged one is returned as it is (a relist costs no second copy
     of the cache), a changed one shares its key, so that map keys and objects do not hold two copies of the name.
-    ``cold`` says which objects are stored packed: those that are kept but hardly read any more.
+    ``cold`` says which objects are stored packed: those that are kept but hardly read any more. ``at_hand`` names
+    fields with few values that sweeps read of every object: they are kept beside the packed body.
     """
 
     def __init__(
@@ -134,11 +146,14 @@ class ObjectDecoder:
         transform: Transform = keep,
         known: Known = nothing_known,
         cold: Cold | None = None,
+        at_hand: Sequence[tuple[str, ...]] = (),
     ) -> None:
         self._resource = resource
         self._transform = transform
         self._known = known
         self._cold = cold
+        self._at_hand = at_hand
+        self._shared: dict[tuple[tuple[type, Scalar], ...], Mapping[tuple[str, ...], Scalar]] = {}
         self._packer: Packer | None = None
         self._buffer = bytearray()
 
@@ -187,7 +202,19 @@ class ObjectDecoder:
     def _packed(self, obj: CachedObject) -> CachedObject:
         if self._packer is None:
             self._packer = Packer(obj.stored)
-        return msgspec.structs.replace(obj, stored=self._packer.pack(obj.stored), packer=self._packer)
+        at_hand = self._beside(obj)
+        return msgspec.structs.replace(obj, stored=self._packer.pack(obj.stored), packer=self._packer, at_hand=at_hand)
+
+    def _beside(self, obj: CachedObject) -> Mapping[tuple[str, ...], Scalar] | None:
+        """The fields to keep unpacked; None when one of them is no scalar or takes too many values to be shared."""
+        values = tuple(obj.field(*path) for path in self._at_hand)
+        if not values or not all(value is None or isinstance(value, str | int | float) for value in values):
+            return None
+        which = tuple((type(value), value) for value in values)  # 1, 1.0 and True are equal, but not the same field
+        known = self._shared.get(which)
+        if known is None and len(self._shared) < MAX_SHARED:
+            known = self._shared[which] = MappingProxyType(dict(zip(self._at_hand, values, strict=True)))
+        return known
 
     def _body(self, raw: bytes | msgspec.Raw, key: ObjectKey) -> bytes:
         parts = self._parts(raw)

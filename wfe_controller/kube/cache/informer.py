@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -61,8 +61,8 @@ class Informer:
     """See the module docstring. ``run`` must be running for anything to arrive.
 
     ``optional``: the type may be missing or forbidden without holding up the start (``settled``); it is retried every
-    30 s at most. ``cold`` says which objects are stored compressed (finished ones). ``resync_period`` in seconds,
-    0 = never; actual periods are up to 10 % longer.
+    30 s at most. ``cold`` says which objects are stored compressed (finished ones), ``at_hand`` which of their fields
+    are not. ``resync_period`` in seconds, 0 = never; actual periods are up to 10 % longer.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Informer:
         optional: bool = False,
         transform: Transform = keep,
         cold: Cold | None = None,
+        at_hand: Sequence[tuple[str, ...]] = (),
         settings: WatchSettings | None = None,
     ) -> None:
         self.resource = resource
@@ -95,7 +96,7 @@ class Informer:
         self._synced = False
         self._settled = asyncio.Event()
         self._watcher = Watcher(
-            decode := ObjectDecoder(resource, transform=transform, known=self._store.get, cold=cold),
+            decode := ObjectDecoder(resource, transform=transform, known=self._store.get, cold=cold, at_hand=at_hand),
             settings=settings,
             rng=self._rng,
         )
