@@ -23,7 +23,7 @@ COVERAGE += --cov-fail-under=$(MIN_COVERAGE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format $(TIERS) e2e cluster cluster-down servers coverage demo lock crds clean
+.PHONY: help test lint format $(TIERS) e2e cluster cluster-down servers coverage crash demo lock crds clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9 $$()A-Z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
@@ -70,6 +70,9 @@ coverage: $(READY) servers ## every tier, and fail under the threshold
 
 servers: $(READY) ## build etcd, kube-apiserver, Tekton ... once, into the cache (or take KUBEBUILDER_ASSETS)
 	@$(BIN)/python -m hack.controlplane build $(if $(filter 1,$(REQUIRE_TIERS)),,--optional)
+
+crash: $(READY) servers ## kill, freeze or lose the answer at every write, on real servers; table in .work/crash (half an hour)
+	$(BIN)/python -m hack.crash $(CRASH)
 
 demo: $(READY) ## the main job on a real control plane, with a live table (about a minute; the first time builds the servers)
 	$(BIN)/python -m hack.demo

@@ -1,14 +1,18 @@
-"""Random kills while many executions want few targets; some fail, and their blocks are cleared on the way."""
+"""Random kills while many executions want few targets.
+
+Some fail and their blocks are cleared on the way, some are cancelled or deleted in whatever state they are.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 
 from hack.controlplane.client import Refused
 from hack.crash.chronicle import ENDED, target_hash
 from hack.crash.replicas import Late, Object, Site, Watcher, wait
-from hack.crash.scene import API, Outcome, execution
+from hack.crash.scene import API, Outcome, execution, phase_of
 from tests.support.tekton import pipeline
 
 TARGETS = 6
@@ -35,15 +39,26 @@ def play(site: Site, watcher: Watcher, executions: int, kills: int, seed: int, *
                 continue
             wanted = {"": block["by"]["uid"], "-by": "nobody", "-reason": "seen by the crash suite"}
             named = {f"kubernaut.ai/clear-block{key}": value for key, value in wanted.items()}
-            try:
+            with contextlib.suppress(Refused):  # it went meanwhile
                 client.merge_patch(f"{locks}/{lock['metadata']['name']}", {"metadata": {"annotations": named}})
-            except Refused:
-                continue  # it went meanwhile
+
+    def meddle() -> None:
+        """One of those that have not ended is cancelled or deleted, every sixth time."""
+        undecided = [o["metadata"]["name"] for o in client.get(where)["items"] if phase_of(o) not in ENDED]
+        chance = rng.random()
+        if not undecided or chance > 1 / 6:
+            return
+        path = f"{where}/{rng.choice(undecided)}"
+        with contextlib.suppress(Refused):  # it ended meanwhile
+            if chance > 1 / 12:
+                client.merge_patch(path, {"metadata": {"annotations": {"kubernaut.ai/cancel": "crash test"}}})
+            else:
+                client.delete(path)
 
     def resting() -> bool:
         clear_blocks()
         objects: list[Object] = client.get(where)["items"]
-        if any(o.get("status", {}).get("phase") not in ENDED or o["metadata"].get("finalizers") for o in objects):
+        if any(phase_of(o) not in ENDED or o["metadata"].get("finalizers") for o in objects):
             return False
         mine = [lock["status"] for lock in client.get(locks)["items"] if lock["metadata"]["name"][4:] in ours]
         return not any("holder" in status or "block" in status for status in mine)
@@ -64,6 +79,7 @@ def play(site: Site, watcher: Watcher, executions: int, kills: int, seed: int, *
                     created += 1
             time.sleep(rng.uniform(0.1, 2 * pause))
             clear_blocks()
+            meddle()
             leader = site.leader() if rng.random() < 0.75 else ""
             site.kill(leader or rng.choice(site.replicas))
             outcome.hits += 1

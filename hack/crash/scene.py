@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +92,7 @@ class Scene:
             raise
 
     def undecided(self) -> list[str]:
-        return [name for name in self.names if _phase(self.get(name)) not in (*ENDED, "gone")]
+        return [name for name in self.names if phase_of(self.get(name)) not in (*ENDED, "gone")]
 
     def lock_status(self) -> Object:
         path = f"{API}/namespaces/{self._site.home}/targetlocks/{self.lock_name}"
@@ -105,20 +106,22 @@ class Scene:
 
     def annotate(self, name: str, annotations: Object) -> None:
         path = f"{API}/namespaces/{self._site.namespace}/workflowexecutions/{name}"
-        self._client.merge_patch(path, {"metadata": {"annotations": annotations}})
+        with _unless_gone():
+            self._client.merge_patch(path, {"metadata": {"annotations": annotations}})
 
     def annotate_lock(self, annotations: Object) -> None:
         path = f"{API}/namespaces/{self._site.home}/targetlocks/{self.lock_name}"
         self._client.merge_patch(path, {"metadata": {"annotations": annotations}})
 
     def delete(self, name: str) -> None:
-        self._client.delete(f"{API}/namespaces/{self._site.namespace}/workflowexecutions/{name}")
+        with _unless_gone():
+            self._client.delete(f"{API}/namespaces/{self._site.namespace}/workflowexecutions/{name}")
 
     def at_rest(self) -> bool:
         """Both have ended and let go, nothing holds the target, and its run is gone."""
         for name in self.names:
             obj = self.get(name)
-            if obj is not None and (_phase(obj) not in ENDED or obj["metadata"].get("finalizers")):
+            if obj is not None and (phase_of(obj) not in ENDED or obj["metadata"].get("finalizers")):
                 return False
         status = self.lock_status()
         if "holder" in status:
@@ -139,6 +142,16 @@ class Scene:
             for call in self._site.calls()
             if any(word in call["path"] for word in words) or call["point"].startswith("create-")
         ]
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Between the look and the act an object may go."""
+    try:
+        yield
+    except Refused as refused:
+        if refused.status != 404:
+            raise
 
 
 def execution(namespace: str, name: str, target: str, bundle: str, workflow: str) -> Object:
@@ -269,5 +282,6 @@ def _losers(story: Story) -> Sequence[str]:
     return ("Skipped/PreviousExecutionFailed", "Completed") if story.winner != {"Completed"} else ()
 
 
-def _phase(obj: Object | None) -> str:
+def phase_of(obj: Object | None) -> str:
+    """The phase; "gone" = there is no such object."""
     return str((obj.get("status") or {}).get("phase", "")) if obj is not None else "gone"
