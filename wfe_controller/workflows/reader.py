@@ -177,8 +177,8 @@ def _lane(snapshot: Snapshot) -> Lane:
     if snapshot.terminal:
         return Lane.RELEASE
     run = snapshot.cached_run
-    begun = snapshot.phase == Phase.RUNNING and not (run is not None and launch.is_pending(run))
-    return Lane.TERMINAL if begun and snapshot.cached_run is not None else Lane.READ
+    started = snapshot.phase == Phase.RUNNING and run is not None and not launch.is_pending(run)
+    return Lane.TERMINAL if started else Lane.READ
 
 
 def _named_key(snapshot: Snapshot) -> ObjectKey | None:
