@@ -16,6 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from hack.cluster.netns import NetworkNamespace
@@ -115,8 +116,12 @@ def remove_traces(places: Places) -> None:
             of_sandbox.unlink()
     state = places.work / "containerd" / "io.containerd.grpc.v1.cri"
     for name in (path.name for kind in ("sandboxes", "containers") for path in (state / kind).glob("*")):
-        for folder in _CGROUPS.glob(f"*/k8s.io/{name}"):
-            _rmdir(folder)
+        _wait(partial(_drop_groups, name))
+    # A shim that was killed leaves its socket; the bundle of its pod says where.
+    for note in places.run.glob("containerd/io.containerd.runtime.v2.task/k8s.io/*/address"):
+        shim = Path(note.read_text().strip().removeprefix("unix://"))
+        if shim.parent == Path("/run/containerd/s"):
+            shim.unlink(missing_ok=True)
     for link in Path("/var/log/containers").glob("*"):
         if link.is_symlink() and str(link.readlink()).startswith(f"{places.work}/"):
             link.unlink()
@@ -146,6 +151,13 @@ def _drop_dead_socket(path: Path) -> None:
         return
     finally:
         probe.close()
+
+
+def _drop_groups(container: str) -> bool:
+    """Remove a container's cgroups; the kernel lets them go only a moment after their last process."""
+    for folder in _CGROUPS.glob(f"*/k8s.io/{container}"):
+        _rmdir(folder)
+    return not list(_CGROUPS.glob(f"*/k8s.io/{container}"))
 
 
 def _rmdir(folder: Path) -> None:
