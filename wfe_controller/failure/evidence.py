@@ -180,7 +180,21 @@ def _container_started(entry: Mapping[str, Any]) -> Started:
     if last.get("terminated") or last.get("running") or entry.get("restartCount"):
         return True
     state = mapping(entry.get("state"))
+    if _never_made(entry, mapping(state.get("terminated"))):
+        return False
     return _state_started(state, {}) if state else (None if entry.get("started") is not False else False)
+
+
+def _never_made(entry: Mapping[str, Any], terminated: Mapping[str, Any]) -> bool:
+    """True for the end that the kubelet writes for a container which it never made: it looked for one in the runtime,
+    found none, and has never recorded one (seen when a pod is deleted while its image cannot be pulled)."""
+    recorded = text(entry.get("containerID")) or text(entry.get("imageID")) or text(terminated.get("containerID"))
+    return (
+        text(terminated.get("reason")) == "ContainerStatusUnknown"
+        and not terminated.get("startedAt")
+        and entry.get("started") is False
+        and not recorded
+    )
 
 
 def task_run_started(task_run: Json, pods: Iterable[Json]) -> Started:

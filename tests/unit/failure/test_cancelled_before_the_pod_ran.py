@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wfe_controller.api.reasons import FailureReason
-from wfe_controller.failure.evidence import task_run_started
+from wfe_controller.failure.evidence import pod_started, task_run_started
 from wfe_controller.failure.tekton import observe
 from wfe_controller.workflows.engines.tekton.summary import waited_for
 
@@ -66,3 +66,35 @@ def test_what_a_run_without_any_pod_waits_for_is_its_reason_in_the_end() -> None
     seen = observe(run, [task_run], []).status_json()
     assert [(entry.get("pod"), entry["reason"]) for entry in seen["waiting"]] == [(None, "ExceededResourceQuota")]
     assert waited_for({"pipelineRunStatus": seen}) == FailureReason.RESOURCE_EXHAUSTED
+
+
+LOST = {
+    "exitCode": 137,
+    "reason": "ContainerStatusUnknown",
+    "message": "The container could not be located when the pod was terminated",
+    "startedAt": None,
+    "finishedAt": None,
+}
+NEVER_MADE = {"state": {"terminated": LOST}, "lastState": {}, "restartCount": 0, "imageID": "", "started": False}
+
+
+@pytest.mark.parametrize(
+    ("changed", "started"),
+    [
+        ({}, False),
+        ({"containerID": "containerd://c"}, None),
+        ({"imageID": "sha256:i"}, None),
+        ({"started": True}, None),
+        ({"restartCount": 1}, True),
+        ({"state": {"terminated": {**LOST, "startedAt": "2026-11-22T16:10:50Z"}}}, True),
+        ({"state": {"terminated": {**LOST, "reason": "Error"}}}, None),
+    ],
+    ids=["P:T2-never-made", "TH14-made", "TH14-pulled", "TH14-started", "restarted", "ran", "TH14-another-reason"],
+)
+def test_a_pod_that_was_deleted_while_its_image_could_not_be_pulled(
+    changed: dict[str, Any], started: bool | None
+) -> None:
+    """Seen on a real node: our start time-out cancels the run, Tekton deletes the waiting pod, and the kubelet writes a
+    made-up end, phase Failed, before the pod goes. It was judged as an execution failure and blocked its target."""
+    pod = {**POD, "status": {"phase": "Failed", "containerStatuses": [{**NEVER_MADE, **changed}]}}
+    assert pod_started(pod) is started
