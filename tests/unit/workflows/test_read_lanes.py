@@ -26,6 +26,6 @@ STARTED: Json = {"spec": {}}
     ],
 )
 def test_reads_take_the_lane_of_what_they_are_for(status: Json, run: Json | None, lane: Lane) -> None:
-    """With 20 requests a second and a burst of 60, an ended run waited 26 s for its status; now a third of one."""
+    """With 20 requests a second and a burst of 60, an ended run waited 26 s for its status."""
     seen = dataclasses.replace(snapshot(wfe(status)), cached_run=run)
     assert _lane(seen) is lane
