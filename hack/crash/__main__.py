@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
+from hack.cluster.cluster import Cluster
 from hack.controlplane import Plane
 from hack.controlplane.kubelet import Kubelet
 from hack.controlplane.plane import planes_root, sweep
@@ -21,7 +22,7 @@ from hack.crash import contest, failover, report
 from hack.crash.replicas import REPOSITORY, Site, Watcher
 from hack.crash.scene import Outcome, play
 from hack.crash.stories import STORIES, Story
-from tests.support.tekton import pipeline
+from hack.crash.work import bundle
 
 OUT = Path(".work/crash")
 
@@ -36,34 +37,52 @@ def main() -> int:
     parser.add_argument("--executions", type=int, default=60, help="contended executions during the random kills")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-failover", action="store_true", help="leave out the figures with leases 15/10/2 s")
+    parser.add_argument("--cluster", metavar="NAME", help="a running hack.cluster instead: real pods on a real node")
     parser.add_argument("--keep", action="store_true", help="leave the plane's directory, with the logs")
     options = parser.parse_args()
+    if options.cluster:
+        cluster = Cluster.attach(options.cluster)
+        with cluster.entered():  # threads and processes started from here are in the cluster's network, too
+            return _suite(cluster, options, real=True)
     sweep()
     crds = [
         path for path in sorted((REPOSITORY / "manifests/crds").glob("*.yaml")) if path.name != "kustomization.yaml"
     ]
     plane = Plane.start(planes_root() / f"crash-{os.getpid()}", manifests=crds, owner_pid=os.getpid())
-    kubelet = Kubelet(plane.kubeconfig).start()
+    failed = True
+    try:
+        kubelet = Kubelet(plane.kubeconfig).start()
+        try:
+            failed = bool(_suite(plane, options))
+        finally:
+            kubelet.stop()
+    finally:
+        plane.stop(keep=options.keep or failed)
+    return int(failed)
+
+
+def _suite(plane: Plane, options: argparse.Namespace, *, real: bool = False) -> int:
+    """All parts on a plane that is up; 1 when anything was wrong."""
     watcher = Watcher(plane)
     book = report.Book(OUT)
     try:
-        _scenes(plane, watcher, book, options.lanes, options.only)
+        _scenes(plane, watcher, book, options, real=real)
         if options.kills:
-            book.add(contest.play(Site(plane, "contest"), watcher, options.executions, options.kills, options.seed))
+            site = Site(plane, "contest")
+            book.add(contest.play(site, watcher, options.executions, options.kills, options.seed, real=real))
         if not options.no_failover:
-            for outcome in failover.measure(plane):
+            for outcome in failover.measure(plane, real=real):
                 book.add(outcome)
         book.audit(plane.audit())
     finally:
         watcher.stop()
-        kubelet.stop()
-        plane.stop(keep=options.keep or book.failed)
     book.close()
-    return 1 if book.failed else 0
+    return int(book.failed)
 
 
-def _scenes(plane: Plane, watcher: Watcher, book: report.Book, lanes: int, only: str) -> None:
-    bundles = {s.image: plane.push_bundle(f"crash/{s.image[8:]}", [pipeline(image=s.image)]) for s in STORIES}
+def _scenes(plane: Plane, watcher: Watcher, book: report.Book, options: argparse.Namespace, *, real: bool) -> None:
+    lanes, only = options.lanes, options.only
+    bundles = {s.behaviour: bundle(plane, s.behaviour, real=real) for s in STORIES}
     sites: Queue[Site] = Queue()
     every = [Site(plane, f"lane{number}") for number in range(lanes)]
     try:
@@ -73,7 +92,7 @@ def _scenes(plane: Plane, watcher: Watcher, book: report.Book, lanes: int, only:
         def run(story: Story, point: str = "", moment: str = "", action: str = "") -> Outcome:
             site = sites.get()
             try:
-                outcome = play(site, watcher, story, bundles[story.image], point, moment, action)
+                outcome = play(site, watcher, story, bundles[story.behaviour], point, moment, action)
             finally:
                 sites.put(site)
             book.add(outcome, history=lambda: watcher.ask(history=outcome.target))

@@ -13,21 +13,22 @@ from hack.controlplane.client import Refused
 from hack.crash.chronicle import ENDED, target_hash
 from hack.crash.replicas import Late, Object, Site, Watcher, wait
 from hack.crash.scene import API, Outcome, execution, phase_of
-from tests.support.tekton import pipeline
+from hack.crash.work import bundle
 
 TARGETS = 6
-IMAGES = ("busybox:slow-0.5", "busybox:slow-1.5", "busybox:slow-0.5", "busybox:fail-3")
+BEHAVIOURS = ("slow-0.5", "slow-1.5", "slow-0.5", "fail-3")
 
 
-def play(site: Site, watcher: Watcher, executions: int, kills: int, seed: int, *, pause: float = 5.0) -> Outcome:
+def play(
+    site: Site, watcher: Watcher, executions: int, kills: int, seed: int, *, pause: float = 5.0, real: bool = False
+) -> Outcome:
     """``kills`` SIGKILLs, the leader's in three of four cases, about ``pause`` seconds apart."""
     rng = random.Random(seed)
     outcome = Outcome(f"contest seed {seed}", "", "random", "kill")
     began = time.monotonic()
-    outcome.target = "contested"
     client, where = site.plane.client, f"{API}/namespaces/{site.namespace}/workflowexecutions"
     locks = f"{API}/namespaces/{site.home}/targetlocks"
-    bundles = [site.plane.push_bundle(f"crash/{image[8:]}", [pipeline(image=image)]) for image in IMAGES]
+    bundles = [bundle(site.plane, behaviour, real=real) for behaviour in BEHAVIOURS]
     targets = [f"{site.namespace}/deployment/contested-{number}" for number in range(TARGETS)]
     ours = {target_hash(target) for target in targets}
 

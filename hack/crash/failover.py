@@ -9,27 +9,27 @@ from typing import Any
 from hack.controlplane import Plane
 from hack.crash.replicas import SETTINGS, Late, Site, wait
 from hack.crash.scene import API, Outcome, execution
-from tests.support.tekton import pipeline
+from hack.crash.work import bundle
 
 LIMITS = {"crash": 20.0, "clean exit": 3.0}
 
 
-def measure(plane: Plane) -> Iterator[Outcome]:
+def measure(plane: Plane, *, real: bool = False) -> Iterator[Outcome]:
     """From the end of the leader to the PipelineRun of an execution that was created just then."""
     settings: Mapping[str, Mapping[str, Any]] = {
         **SETTINGS,
         "controller": {"leaseDuration": "15s", "renewDeadline": "10s", "retryPeriod": "2s"},
     }
     site = Site(plane, "failover", settings).start()
-    bundle = plane.push_bundle("crash/failover", [pipeline()])
+    reference = bundle(plane, "slow-0.3", real=real)
     try:
         for number, (how, limit) in enumerate(LIMITS.items()):
-            yield _one(site, bundle, how, limit, number)
+            yield _one(site, reference, how, limit, number)
     finally:
         site.stop()
 
 
-def _one(site: Site, bundle: str, how: str, limit: float, number: int) -> Outcome:
+def _one(site: Site, reference: str, how: str, limit: float, number: int) -> Outcome:
     outcome = Outcome("failover 15/10/2", "", how, "kill" if how == "crash" else "term")
     client, target = site.plane.client, f"{site.namespace}/deployment/failover-{number}"
     where = f"{API}/namespaces/{site.namespace}/workflowexecutions"
@@ -41,7 +41,7 @@ def _one(site: Site, bundle: str, how: str, limit: float, number: int) -> Outcom
             site.kill(leader)
         else:
             site.terminate(leader)
-        client.create(where, execution(site.namespace, f"f{number}", target, bundle, "failover"))
+        client.create(where, execution(site.namespace, f"f{number}", target, reference, "failover"))
         wait(lambda: client.get(f"{where}/f{number}").get("status", {}).get("pipelineRunRef"), 60.0, "its run")
         outcome.seconds, outcome.hits = round(time.monotonic() - began, 1), 1
         if outcome.seconds > limit:

@@ -117,6 +117,14 @@ class Scene:
         with _unless_gone():
             self._client.delete(f"{API}/namespaces/{self._site.namespace}/workflowexecutions/{name}")
 
+    def clearance_told(self) -> bool:
+        """Neither block nor request are left on the lock, and who failed has ``status.blockClearance``."""
+        lock = self._look(f"{API}/namespaces/{self._site.home}/targetlocks/{self.lock_name}") or {"metadata": {}}
+        if "block" in lock.get("status", {}) or "kubernaut.ai/clear-block" in lock["metadata"].get("annotations", {}):
+            return False
+        told = [(self.get(name) or {}).get("status", {}) for name in self.names]
+        return all("blockClearance" in status for status in told if status.get("phase") == "Failed")
+
     def at_rest(self) -> bool:
         """Both have ended and let go, nothing holds the target, and its run is gone."""
         for name in self.names:
@@ -216,7 +224,7 @@ def _quiet(scene: Scene, story: Story, outcome: Outcome) -> None:
         before = len(scene.calls())
         act(scene)
     rested = scene.without_trace if story.vanishes else scene.at_rest
-    wait(rested, TIMEOUT, f"{story.name}: everything to be at rest")
+    wait(lambda: rested() and story.rested(scene), TIMEOUT, f"{story.name}: everything to be at rest")
     after = list(dict.fromkeys(scene.calls()[before:]))
     outcome.points = [point for point in after if not point.endswith("-events")]
 
@@ -236,7 +244,7 @@ def _play(site: Site, scene: Scene, story: Story, armed: Armed, outcome: Outcome
                 at_hit = None
         if script and script[0][0](scene):
             script.pop(0)[1](scene)
-        if pid and not script and scene.at_rest():
+        if pid and not script and scene.at_rest() and story.rested(scene):
             if armed.action != "stop" or resumed:
                 break
             if story.successor:

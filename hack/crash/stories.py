@@ -25,8 +25,9 @@ Condition = Callable[["Scene"], bool]
 
 @dataclass(frozen=True)
 class Story:
-    """``script``: pairs of a condition and an act, in order. ``at_hit``: done when the failpoint is hit.
+    """``behaviour``: of the pods. ``script``: pairs of a condition and an act, in order.
 
+    ``at_hit``: done when the failpoint is hit. ``rested``: what must hold besides, before a play is over.
     ``only``: the points that are tried, as beginnings; empty = all that a quiet play goes through after the first act
     (all at all when nobody acts). ``winner``: how the executions that held the target may end, as phase/reason.
     ``successor``: the frozen replica wakes up while the run of a third execution acts under the same name.
@@ -35,7 +36,7 @@ class Story:
     """
 
     name: str
-    image: str
+    behaviour: str
     winner: frozenset[str]
     script: tuple[tuple[Condition, Act], ...] = ()
     at_hit: Act | None = None
@@ -43,6 +44,7 @@ class Story:
     prepare: Act | None = None
     vanishes: bool = False
     successor: bool = False
+    rested: Condition = lambda scene: True
     contends: bool = True
     troubles: tuple[tuple[str, str], ...] = TROUBLES
 
@@ -81,39 +83,42 @@ def clear(scene: Scene) -> None:
     )
 
 
+def cleared(scene: Scene) -> bool:
+    """The block is gone, the request too, and the execution that caused it tells of it (BR-WE-013)."""
+    return scene.clearance_told()
+
+
 DONE = frozenset({"Completed"})
 CANCELLED = frozenset({"Failed/Cancelled"})
 START = ("create-", "patch-workflowexecutions-finalizer-on", "update-targetlocks-status-acquire")
 LAUNCH = ("create-pipelineruns", "update-workflowexecutions-status-running", "patch-pipelineruns-start")
 
-SUCCESS = Story("success", "busybox:slow-0.3", DONE)
-SUCCESSOR = Story(
-    "successor acts", "busybox:slow-2", DONE, successor=True, troubles=(("sending", "stop"), ("before", "stop"))
-)
-CANCEL = Story("cancel", "busybox:hang", CANCELLED, ((acting, cancel),))
-DELETE = Story("delete", "busybox:hang", CANCELLED | {"gone"}, ((acting, delete),))
+SUCCESS = Story("success", "slow-0.3", DONE)
+SUCCESSOR = Story("successor acts", "slow-2", DONE, successor=True, troubles=(("sending", "stop"), ("before", "stop")))
+CANCEL = Story("cancel", "hang", CANCELLED, ((acting, cancel),))
+DELETE = Story("delete", "hang", CANCELLED | {"gone"}, ((acting, delete),))
 CLEAR = Story(
     "clear",
-    "busybox:fail-3",
+    "fail-3",
     frozenset({"Failed/TaskFailed"}),
     ((blocked, clear),),
+    rested=cleared,
 )
 FAILURE = Story(
     "failure",
-    "busybox:fail-3",
+    "fail-3",
     frozenset({"Failed/TaskFailed"}),
     ((blocked, clear),),
+    rested=cleared,
     only=("update-workflowexecutions-status-failed", "update-targetlocks-status-settle"),
 )
-CANCEL_EARLY = Story(
-    "cancel at the point", "busybox:slow-0.3", DONE | CANCELLED, at_hit=cancel, contends=False, only=LAUNCH
-)
+CANCEL_EARLY = Story("cancel at the point", "slow-0.3", DONE | CANCELLED, at_hit=cancel, contends=False, only=LAUNCH)
 DELETE_EARLY = Story(
-    "delete at the point", "busybox:slow-0.3", DONE | CANCELLED | {"gone"}, at_hit=delete, contends=False, only=LAUNCH
+    "delete at the point", "slow-0.3", DONE | CANCELLED | {"gone"}, at_hit=delete, contends=False, only=LAUNCH
 )
 DROP = Story(
     "name taken",
-    "busybox:slow-0.3",
+    "slow-0.3",
     frozenset({"Skipped/ResourceBusy"}),
     prepare=occupy,
     only=("update-targetlocks-status-drop", "delete-targetlocks", "patch-targetlocks-finalizer-off"),

@@ -15,7 +15,7 @@ from hack.controlplane.kubelet import Kubelet
 from hack.crash.replicas import Site, Watcher
 from hack.crash.scene import play
 from hack.crash.stories import DELETE, DELETE_EARLY, SUCCESS, SUCCESSOR, Story
-from tests.support.tekton import pipeline
+from hack.crash.work import bundle
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,6 @@ def test_one_write_goes_wrong_and_all_that_is_promised_holds(
     plane: Plane, kubelet: Kubelet, site: Site, watcher: Watcher, story: Story, point: str, moment: str, action: str
 ) -> None:
     """SPEC 2.4, 2.5, 13: never two live runs, one start, history = what was seen, everything ended, nothing locked."""
-    bundle = plane.push_bundle(f"crash/{story.image[8:]}", [pipeline(image=story.image)])
-    outcome = play(site, watcher, story, bundle, point, moment, action)
+    outcome = play(site, watcher, story, bundle(plane, story.behaviour), point, moment, action)
     assert outcome.hits == 1, "the failpoint was never hit"
     assert outcome.wrong == []
