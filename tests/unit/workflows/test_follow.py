@@ -10,6 +10,7 @@ import pytest
 from tests.support.shell import (
     HELD,
     RUN_NAME,
+    UID,
     acts,
     at,
     committed,
@@ -27,13 +28,15 @@ from tests.support.shell import (
 )
 from wfe_controller.api.conditions import get_condition
 from wfe_controller.kube.client.throttle import Lane
-from wfe_controller.kube.clock import parse_rfc3339
+from wfe_controller.kube.clock import parse_rfc3339, rfc3339
 from wfe_controller.kube.control.outcomes import RequeueAfter
 from wfe_controller.kube.objects import Json
 from wfe_controller.locking.record import LockUnreadable
+from wfe_controller.workflows.phases.ending import settlement_of
 from wfe_controller.workflows.plan import Acquire, AddFinalizer, Commit, Input, StartRun, Stop
-from wfe_controller.workflows.snapshot import Snapshot
+from wfe_controller.workflows.snapshot import Evidence, Snapshot
 
+CANCELLING = {"type": "Cancelling", "status": "True", "reason": "Cancelled", "lastTransitionTime": rfc3339(at(0))}
 POD = f"{RUN_NAME}-act-pod"
 
 
@@ -70,9 +73,12 @@ def test_a_free_lock_is_taken_back_before_the_start() -> None:
 
 
 def test_an_unreadable_lock_starts_nothing() -> None:
-    """TH22."""
-    step, _, _ = decide(snapshot(me(), cached_run=run(pending=True)), {Input.LOCK: LockUnreadable("odd")})
-    assert stopped(step) == 30
+    """TH22: it waits, and says for what."""
+    seen = snapshot(me(), cached_run=run(pending=True))
+    status = committed(decide(seen, {Input.LOCK: LockUnreadable("odd")})[0])
+    assert (status["phase"], status["reason"]) == ("Running", "LockUnknown")
+    again, _, _ = decide(replace(seen, wfe=me(**status)), {Input.LOCK: LockUnreadable("odd")})
+    assert stopped(again) == 30
 
 
 def test_a_lock_in_other_hands_ends_the_pending_run_instead() -> None:
@@ -173,6 +179,34 @@ def test_a_doubt_that_the_live_lock_clears_says_nothing() -> None:
     seen = snapshot(me(), 10, cached_run=run(working()), lock_conflict_with="nobody")
     status = committed(decide(seen, HELD)[0])
     assert get_condition(status["conditions"], "LockConflict") is None
+
+
+@pytest.mark.parametrize(
+    ("conditions", "cached", "pods"),
+    [
+        pytest.param([], run(finished("False")), (pod(),), id="done-and-its-pods-go-on"),
+        pytest.param([CANCELLING], run(working()), (), id="being-cancelled"),
+        pytest.param([CANCELLING], run(working()), (pod(),), id="given-up"),
+    ],
+)
+def test_a_hold_lost_during_the_end_is_asserted_again(conditions: list[Json], cached: Json, pods: Any) -> None:
+    """Running, cancelled or already done; somebody deletes the TargetLock; another execution could take the target."""
+    seen = snapshot(me(conditions=conditions), 70, cached_run=cached, lock_conflict_with="nobody")
+    step, _, _ = decide(seen, {Input.LOCK: None, Input.PODS: pods})
+    assert isinstance(acts(step), Acquire)
+
+
+@pytest.mark.parametrize("record", [None, lock()], ids=["deleted", "holder-removed"])
+def test_no_verdict_without_the_hold_while_it_can_be_had(record: Any) -> None:
+    """Only a holder writes history: the lock was deleted, the cache does not know yet, the run fails after its first
+    step. Without the hold the end left no block, and the target was free for the next."""
+    answers = {Input.PODS: (), Input.TASK_RUNS: (task_run("False", code=1),)}
+    step, _, seen = decide(snapshot(me(), 70, cached_run=run(finished("False"))), {**answers, Input.LOCK: record})
+    assert isinstance(acts(step), Acquire)
+    step, _, seen = decide(
+        replace(seen, inputs=replace(seen.inputs, lock=lock(UID, acquired=70))), {Input.EVIDENCE: Evidence()}
+    )
+    assert settlement_of(seen, committed(step)).block is not None
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

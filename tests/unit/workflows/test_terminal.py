@@ -19,12 +19,14 @@ from tests.support.shell import (
     wfe,
     working,
 )
+from wfe_controller.kube.clock import rfc3339
 from wfe_controller.kube.control.outcomes import Done, RequeueAfter
 from wfe_controller.kube.objects import Json
 from wfe_controller.locking.record import LastExecution, LockRecord
 from wfe_controller.workflows.plan import DeleteRun, DropHold, Input, RemoveFinalizer, Settle, Stop
 
 FAILED = ended("Failed", failureDetails={"reason": "ConfigurationError", "wasExecutionFailure": False})
+OVER = {**FAILED, "conditions": [{"type": "Finished", "status": "True", "lastTransitionTime": rfc3339(at(0))}]}
 RECORDED = LastExecution(UID, "cart-1", "restart", "Failed", at(0), at(0))
 ANOTHERS = LastExecution("uid-other", "cart-0", "restart", "Completed", at(-60), at(-60))
 
@@ -37,7 +39,9 @@ ANOTHERS = LastExecution("uid-other", "cart-0", "restart", "Completed", at(-60),
             FAILED, lock(UID, acquired=-10, last_execution=ANOTHERS), Settle, id="anothers-record-is-not-mine"
         ),
         pytest.param(FAILED, lock(UID, acquired=0), Settle, id="ended-in-the-second-of-the-acquire"),
-        pytest.param(FAILED, lock(UID, acquired=1), DropHold, id="acquired-after-the-end"),
+        pytest.param(FAILED, lock(UID, acquired=20), Settle, id="TH24-tekton-says-it-ended-before-our-acquire"),
+        pytest.param(OVER, lock(UID, acquired=30), Settle, id="TH24-the-clocks-of-two-replicas-disagree"),
+        pytest.param(OVER, lock(UID, acquired=31), DropHold, id="acquired-after-the-end"),
         pytest.param(FAILED, lock(UID, acquired=-10, last_execution=RECORDED), DropHold, id="recorded-and-held-again"),
         pytest.param(ended("Skipped"), lock(UID, acquired=-10), DropHold, id="skipped-never-writes-history"),
         pytest.param(ended("Completed", seconds=None), lock(UID), Settle, id="TH37-without-an-end-time"),
@@ -46,7 +50,11 @@ ANOTHERS = LastExecution("uid-other", "cart-0", "restart", "Completed", at(-60),
 @pytest.mark.parametrize("finalizer", [True, False])
 def test_one_end_is_recorded_once(finalizer: bool, status: Json, record: LockRecord, wanted: type) -> None:
     """A hold that came after the end (a late request, a stale look, a stripped finalizer) locks nobody out and counts
-    nothing twice (T-18.5)."""
+    nothing twice (T-18.5).
+
+    When it ended is a matter of our own clock. Our clock 5 s ahead of Tekton's, acquired at 12:00:05, failed after its
+    first step at 12:00:02: by completionTime that hold came after the end, was dropped, and the target was not blocked.
+    """
     step, reads, _ = decide(snapshot(wfe(status, finalizer=finalizer), 5, cached_hold=True), {Input.LOCK: record})
     assert reads == [Input.LOCK]
     assert isinstance(acts(step), wanted)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from wfe_controller.api.phases import Phase
-from wfe_controller.api.reasons import EventReason
+from wfe_controller.api.reasons import ConditionType, EventReason
 from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.control.outcomes import Done, RequeueAfter
 from wfe_controller.kube.objects import is_deleting, name_of
 from wfe_controller.locking.record import LockRecord, LockUnreadable, TargetCollision
+from wfe_controller.workflows.draft import condition_since
 from wfe_controller.workflows.engines.tekton import launch
 from wfe_controller.workflows.phases import ending
 from wfe_controller.workflows.plan import (
@@ -28,6 +29,9 @@ from wfe_controller.workflows.plan import (
     Stop,
 )
 from wfe_controller.workflows.snapshot import Snapshot, Unread
+
+_SKEW = timedelta(seconds=30)
+"""How far the clocks of two replicas may be apart: one acquired, the other wrote the end."""
 
 
 def terminal(snapshot: Snapshot) -> Step:
@@ -62,8 +66,10 @@ def _recorded(snapshot: Snapshot, lock: LockRecord) -> bool:
     """
     if snapshot.phase == Phase.SKIPPED or (lock.last_execution is not None and lock.last_execution.uid == snapshot.uid):
         return True
-    ended = parse_rfc3339(snapshot.status.get("completionTime"))
-    return ended is not None and lock.holder is not None and lock.holder.acquired_at > ended
+    # By our own clock: completionTime is that of Tekton, and a run that ends within the skew of the two clocks would
+    # leave no history at all.
+    ended = condition_since(snapshot.status, ConditionType.FINISHED)
+    return ended is not None and lock.holder is not None and lock.holder.acquired_at > ended + _SKEW
 
 
 def deletion_note(snapshot: Snapshot) -> tuple[Note, ...]:

@@ -25,6 +25,8 @@ RESOLVING = "ResolvingPipelineRef"
 RESOLVING_AFTER = 5.0
 """Tekton's own reason, shown when fetching the bundle takes this many seconds: a registry that does not answer."""
 
+_ASSERTED = (Note("Warning", EventReason.LOCK_CONFLICT, "the hold was lost and is asserted again"),)
+
 
 def follow(snapshot: Snapshot) -> Step:
     """The next step of an object in phase Running."""
@@ -42,6 +44,9 @@ def follow(snapshot: Snapshot) -> Step:
     if run is None or seen.done or (found is not None and _never_started(run)):
         return _end(snapshot, run, found)
     if found is not None:
+        step = _hold_again(snapshot)
+        if step is not None:
+            return step
         if snapshot.now >= cancel.give_up_at(snapshot, found):
             return _give_up(snapshot, run, found)
         return cancel.pursue(snapshot, found, run, seen)
@@ -96,7 +101,10 @@ def _start(snapshot: Snapshot, run: Json, seen: RunObservation) -> Step:
                 recorded=False,
             )
             return cancel.pursue(snapshot, lost, run, seen)
-        return Stop(RequeueAfter(30.0))
+        draft = Draft(snapshot)
+        message = f"the lock of the target cannot be understood, so nothing is started: {lock}"
+        draft.say(WaitReason.LOCK_UNKNOWN, message)
+        return _commit_or_stop(snapshot, draft, 30.0)
     if not snapshot.has_finalizer and not snapshot.deleting:
         return Act(AddFinalizer())
     if snapshot.paused:
@@ -115,6 +123,9 @@ def _end(snapshot: Snapshot, run: Json | None, found: cancel.Cancellation | None
     if isinstance(snapshot.inputs.pods, Unread):
         return Read(Input.PODS)
     survivors = verdict.survivors(snapshot.inputs.pods)
+    step = _hold_again(snapshot)
+    if step is not None:
+        return step
     if survivors:
         seen = observe(run, list(snapshot.cached_task_runs), list(snapshot.inputs.pods))
         found = found or cancel.cancellation(snapshot, run, seen)
@@ -142,6 +153,21 @@ def _ending_inputs(snapshot: Snapshot) -> Step | None:
         return Read(Input.TASK_RUNS)
     if isinstance(snapshot.inputs.lock, Unread) and snapshot.canonical is not None:
         return Read(Input.LOCK)
+    return _take_back(snapshot)
+
+
+def _hold_again(snapshot: Snapshot) -> Step | None:
+    """A run that is being ended, or whose pods go on, needs the hold as much as one that makes progress."""
+    if not snapshot.lock_conflict_with:
+        return None
+    return Read(Input.LOCK) if isinstance(snapshot.inputs.lock, Unread) else _take_back(snapshot)
+
+
+def _take_back(snapshot: Snapshot) -> Step | None:
+    """The hold again when nobody has it: only a holder writes history, so without it the end would leave no block."""
+    lock = snapshot.inputs.lock
+    if snapshot.canonical is not None and (lock is None or (isinstance(lock, LockRecord) and lock.holder is None)):
+        return Act(Acquire(lock), _ASSERTED)
     return None
 
 
@@ -192,10 +218,8 @@ def _reassert(snapshot: Snapshot, draft: Draft, notes: list[Note]) -> Step | Non
     lock = snapshot.inputs.lock
     if snapshot.holds is True:
         draft.drop_condition(ConditionType.LOCK_CONFLICT)
-    elif lock is None or (isinstance(lock, LockRecord) and lock.holder is None):
-        return Act(
-            Acquire(lock), (Note("Warning", EventReason.LOCK_CONFLICT, "the hold was lost and is asserted again"),)
-        )
+    elif (step := _take_back(snapshot)) is not None:
+        return step
     else:
         holder = lock.holder if isinstance(lock, LockRecord) else None
         who = f"{holder.namespace}/{holder.name} (uid {holder.uid})" if holder is not None else f"unreadable: {lock}"
