@@ -15,7 +15,7 @@ from wfe_controller.kube.cache.consistency import Consistency
 from wfe_controller.kube.cache.store import Store
 from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.clock import Clock
-from wfe_controller.kube.objects import Json, ObjectKey
+from wfe_controller.kube.objects import Json, ObjectKey, condition
 from wfe_controller.locking.ledger import Ledger
 from wfe_controller.workflows.instruments import NoWorkflowInstruments, WorkflowInstruments
 from wfe_controller.workflows.settings import ShellSettings
@@ -53,11 +53,11 @@ class Graveyard:
         self._pods: OrderedDict[str, tuple[str, Json]] = OrderedDict()
 
     def saw_run(self, change: Change) -> None:
-        if isinstance(change, Deleted) and change.last is not None:
+        if isinstance(change, Deleted) and change.last is not None and _final(change, change.last):
             self._put(self._runs, change.last.uid, change.last.decode())
 
     def saw_task_run(self, change: Change) -> None:
-        if isinstance(change, Deleted) and change.last is not None:
+        if isinstance(change, Deleted) and change.last is not None and _final(change, change.last):
             owner = change.last.labels.get(names.OWNER_UID, "")
             self._put(self._task_runs, change.last.uid, (owner, change.last.decode()))
 
@@ -80,6 +80,12 @@ class Graveyard:
         into[key] = value
         while len(into) > self._size:
             into.popitem(last=False)
+
+
+def _final(change: Deleted, last: CachedObject) -> bool:
+    """Whether ``last`` is how it ended. A tombstone may hide that a step was started after it: what was not done then
+    proves nothing, and nothing is what it has to look like."""
+    return change.final_state_known or condition(last.decode(), "Succeeded").get("status") in ("True", "False")
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.shell import (
@@ -26,13 +27,19 @@ from tests.support.shell import (
     wfe,
     working,
 )
+from wfe_controller.api import names
 from wfe_controller.api.conditions import get_condition
+from wfe_controller.kube.cache import ObjectDecoder
+from wfe_controller.kube.cache.changes import Deleted
 from wfe_controller.kube.clock import rfc3339
-from wfe_controller.kube.objects import Json
+from wfe_controller.kube.objects import Json, key_of
 from wfe_controller.locking.record import LockRecord, WorkflowEntry
 from wfe_controller.workflows.phases.ending import settlement_of
 from wfe_controller.workflows.plan import Commit, Input
 from wfe_controller.workflows.snapshot import Evidence
+from wfe_controller.workflows.world import Graveyard
+
+DECODE = ObjectDecoder(names.PIPELINERUNS)
 
 
 def answers(*task_runs: Json, record: LockRecord | None = None, **more: Any) -> dict[Input, Any]:
@@ -136,6 +143,21 @@ def test_the_last_state_of_a_deleted_run_counts_only_if_it_was_done(last: Json, 
     seen = snapshot(me(), 70, last_seen_run=last, cached_task_runs=(task_run("True"),))
     step, _, _ = decide(seen, {**answers(), Input.OWN_RUN: None})
     assert committed(step)["phase"] == phase
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["deletion-seen", "tombstone"])
+@pytest.mark.parametrize("over", [True, False], ids=["done", "going-on"])
+def test_a_state_older_than_the_deletion_proves_nothing(known: bool, over: bool) -> None:
+    """Cancelled; the watch breaks while no TaskRun is there yet; a step starts; the run is deleted; the relist shows
+    that it is gone. The state from before the gap would prove that nothing ever started, and block nothing."""
+    yard = Graveyard()
+    found = run(finished() if over else {"startTime": rfc3339(at(1))})
+    task = task_run("True" if over else "Unknown", started=False)
+    for obj, saw in ((found, yard.saw_run), (task, yard.saw_task_run)):
+        whole = {**obj, "metadata": {"resourceVersion": "9", **obj["metadata"]}}
+        saw(Deleted(key_of(obj), DECODE(msgspec.json.encode(whole)), known))
+    assert (yard.run("run-mine") is not None) == (known or over)
+    assert bool(yard.task_runs(UID)) == (known or over)
 
 
 def test_a_vanished_run_of_a_cancelled_object_is_cancelled_and_blocks() -> None:
