@@ -49,13 +49,17 @@ class HolderState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ForeignRun:
-    """An unfinished run under our run name. Empty strings where it carries no label to tell."""
+    """A run under our run name that is not ours to touch. Empty strings where it carries no label to tell.
+
+    ``finished``: somebody else made it, so it is not deleted to make room either.
+    """
 
     owner_name: str
     owner_uid: str
     started_at: datetime
     workflow_id: str
     owner_namespace: str = ""
+    finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +291,10 @@ def _busy_holder(target: str, holder: Holder, workflow_id: str, now: datetime) -
 def _busy_run(target: str, run: ForeignRun, now: datetime) -> SkipBusy:
     name = f"{run.owner_namespace}/{run.owner_name}" if run.owner_namespace and run.owner_name else run.owner_name
     message = (
-        f"an unfinished PipelineRun under the name of {target} belongs to {name or 'an unknown owner'} since "
+        f"a finished PipelineRun under the name of {target}, which this controller did not make and does not delete, "
+        f"stands there since {rfc3339(run.started_at)}. Delete it, then create the execution again"
+        if run.finished
+        else f"an unfinished PipelineRun under the name of {target} belongs to {name or 'an unknown owner'} since "
         f"{rfc3339(run.started_at)}. Wait for it to end, or cancel and delete it, then create the execution again"
     )
     conflicting = _conflicting(target, run.owner_name, run.workflow_id, run.started_at)

@@ -33,7 +33,7 @@ from wfe_controller.kube.objects import (
     text,
     uid_of,
 )
-from wfe_controller.locking.clearance import ClearRequest, Ignored, clearance_request
+from wfe_controller.locking.clearance import ClearRequest, Ignored, clearance_request, expected_uid
 from wfe_controller.locking.decision import Claim, HolderState
 from wfe_controller.locking.record import Block, Holder, LockRecord, LockUnreadable
 from wfe_controller.locking.transitions import Settlement, is_empty
@@ -55,6 +55,7 @@ class LockKeeper:
         self._reader = reader
         # When an orphan was first seen, monotonic seconds. Lost at a restart, which only lengthens its grace.
         self._first_seen: dict[str, float] = {}
+        self._alarmed: dict[str, str] = {}
 
     async def reconcile(self, key: ObjectKey) -> Outcome:
         """Look after one lock, or after the orphans of a target that has no record."""
@@ -112,8 +113,8 @@ class LockKeeper:
         request = clearance_request(obj)
         if request is None:
             return record
-        if isinstance(request, Ignored) and record.block is None and record.clearances:
-            # Handled before; only the removal of the annotations was lost in a crash.
+        if isinstance(request, Ignored) and not expected_uid(record) and record.clearances:
+            # Handled before, nothing is left to clear; only the removal of the annotations was lost in a crash.
             return await self._world.ledger.remove_clear_annotations(record)
         why = request.why if isinstance(request, Ignored) else await self._survive(record, request)
         if why:
@@ -213,6 +214,7 @@ class LockKeeper:
             )
         except Conflict as error:
             return Retry(error)
+        self._alarmed.pop(record.uid, None)
         log.warning("hold of a vanished WorkflowExecution cleared", target=record.target, holder=holder.name)
         self._world.instruments.orphan("holds")
         return RequeueAfter(0.1)
@@ -238,6 +240,7 @@ class LockKeeper:
             living = any(self._world.executions.by_index(BY_UID, uid) for uid in named)
             if not orphan.owner(run) or holder_uid in named or living:
                 self._first_seen.pop(uid_of(run), None)
+                self._alarmed.pop(uid_of(run), None)
                 continue
             if not await self._owner_gone(run, named):
                 again = 5.0
@@ -335,7 +338,9 @@ class LockKeeper:
             log.info("run deleted", run=str(key_of(run)), why=why)
 
     def _alarm(self, regarding: Json, message: str) -> None:
-        log.error("orphan", what=message)
+        # Whoever waits for the target asks every second: one line for each thing that is left, not for each look.
+        (log.debug if self._alarmed.get(uid_of(regarding)) == message else log.error)("orphan", what=message)
+        self._alarmed[uid_of(regarding)] = message
         self._world.events.event(regarding, "Warning", EventReason.ORPHANED_RUN, message)
 
 

@@ -259,6 +259,14 @@ def test_busy_by_a_foreign_run(run: ForeignRun, name: str) -> None:
     assert answer.skip_details["conflictingWorkflow"]["targetResource"] == TARGET
 
 
+def test_busy_by_a_finished_run_that_nobody_waits_for() -> None:
+    """Somebody made a PipelineRun under our name by hand; it has ended; "wait for it to end" was the advice."""
+    answer = ask(None, run=ForeignRun("", "", at(-30), "", finished=True))
+    assert isinstance(answer, SkipBusy)
+    assert "Delete it" in answer.message
+    assert "unfinished" not in answer.message
+
+
 def test_cooling_tells_the_time_left() -> None:
     """T40."""
     answer = ask(record(None, None, (BACKOFF,), LAST))

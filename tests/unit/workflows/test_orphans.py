@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from structlog.testing import capture_logs
+
 from tests.support.bench import Bench
 from tests.support.shell import TARGET, finished, pod, task_run, wfe, working
 from tests.support.stepping import HOME
@@ -69,6 +71,18 @@ async def test_a_living_run_without_a_lock_gets_its_hold_back() -> None:
     await bench.reconcile(key)
     assert bench.status(key)["phase"] in ("Pending", "Skipped")
     assert len(bench.runs()) == 1
+
+
+async def test_an_orphan_is_logged_once_however_often_it_is_looked_at() -> None:
+    """An execution is deleted without its finalizer and created again: the new one waits, and asks every second for
+    the minute that the old run is given."""
+    bench = Bench()
+    await left_alone(bench)
+    with capture_logs() as lines:
+        for _ in range(5):
+            await bench.keep(LOCK)
+            bench.clock.advance(1)
+    assert len([line for line in lines if line["log_level"] == "error" and line["event"] == "orphan"]) == 1
 
 
 async def test_a_hold_is_kept_while_its_holder_lives() -> None:

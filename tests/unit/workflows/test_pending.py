@@ -237,3 +237,11 @@ def test_the_record_that_was_decided_on_is_the_one_that_is_swapped() -> None:
     assert effect.record is record
     assert isinstance(acts(decide(snapshot(wfe()), FREE)[0]), AddFinalizer)
     assert isinstance(acts(decide(snapshot(wfe(finalizer=True)), HELD)[0]), CreateRun)
+
+
+def test_a_former_object_of_the_same_name_is_told_apart() -> None:
+    """Deleted without its finalizer and created again: "held by ops/cart-1, which has ended" says ops/cart-1."""
+    answers = {**FREE, Input.LOCK: lock("uid-former"), Input.HOLDER: HolderState.GONE}
+    message = committed(decide(snapshot(wfe()), answers)[0])["message"]
+    assert "uid-former" in message
+    assert "does not exist any more" in message

@@ -17,7 +17,7 @@ from wfe_controller.failure.model import FailureDetails
 from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.control.outcomes import RequeueAfter
 from wfe_controller.locking.decision import AwaitHolderCleanup, HolderState, Mine, Skip, decide
-from wfe_controller.locking.record import LockRecord, LockUnreadable, TargetCollision
+from wfe_controller.locking.record import Holder, LockRecord, LockUnreadable, TargetCollision
 from wfe_controller.workflows.draft import Draft
 from wfe_controller.workflows.engines.tekton import build, launch
 from wfe_controller.workflows.phases import ending
@@ -157,13 +157,20 @@ def _claim(snapshot: Snapshot) -> Step:
             return wait(
                 snapshot,
                 WaitReason.WAITING_FOR_RELEASE,
-                f"the target is still held by {ended.namespace}/{ended.name}, which has ended; it is being released",
+                f"the target is still held by {ended.namespace}/{ended.name}{_how_it_ended(ended, holder)}",
                 HOLDER_CLEANUP,
             )
         case Mine():
             return launch.launch(snapshot)
         case _:
             return Act(Acquire(lock)) if snapshot.has_finalizer else Act(AddFinalizer())
+
+
+def _how_it_ended(ended: Holder, state: HolderState | Unread) -> str:
+    """A holder that is gone may have had the name of the one that waits: its UID tells them apart."""
+    if state is HolderState.GONE:
+        return f" (uid {ended.uid}), which does not exist any more; what it left behind is being ended first"
+    return ", which has ended; it is being released"
 
 
 def _held(lock: LockRecord | None) -> bool:

@@ -120,6 +120,7 @@ def foreign_run(snapshot: Snapshot) -> ForeignRun | None:
         started_at=parse_rfc3339(metadata(run).get("creationTimestamp")) or snapshot.now,
         workflow_id=text(annotations_of(run).get(names.WORKFLOW_ID)),
         owner_namespace=text(annotations_of(run).get(names.OWNER_NAMESPACE)),
+        finished=is_done(run),
     )
 
 
