@@ -16,6 +16,7 @@ from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.objects import Json, annotations_of, items, mapping, metadata, text
 from wfe_controller.locking.decision import UNKNOWN
 from wfe_controller.locking.record import LockRecord
+from wfe_controller.locking.transitions import BY_MAX, MESSAGE_MAX
 
 MIN_REASON = 10
 FORCE = "force:"
@@ -82,6 +83,20 @@ def clearance_request(lock_obj: Json) -> ClearRequest | Ignored | None:
         )
     who = text(annotations.get(by(ANNOTATION_CLEAR_BLOCK))).strip()
     return ClearRequest(expected, who or UNKNOWN, why, why.lower().startswith(FORCE), requested_at)
+
+
+def answered(lock_obj: Json, record: LockRecord) -> str:
+    """The execution that was meant when the newest clearance answered exactly this request; "" = it did not.
+
+    After a crash right behind the clearance the record does not say any more whose block it was; the request does.
+    """
+    annotations = annotations_of(lock_obj)
+    who = text(annotations.get(by(ANNOTATION_CLEAR_BLOCK))).strip() or UNKNOWN
+    why = text(annotations.get(reason(ANNOTATION_CLEAR_BLOCK))).strip()
+    newest = record.clearances[-1] if record.clearances else None
+    if newest is None or (newest.by, newest.reason) != (who[:BY_MAX], why[:MESSAGE_MAX]):
+        return ""
+    return text(annotations.get(ANNOTATION_CLEAR_BLOCK)).strip()
 
 
 def _shown(value: str) -> str:

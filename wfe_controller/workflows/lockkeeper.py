@@ -19,7 +19,7 @@ from wfe_controller.kube.client import patches
 from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.clock import rfc3339
 from wfe_controller.kube.control.outcomes import Done, Outcome, RequeueAfter, Retry
-from wfe_controller.kube.errors import ApiError, Conflict, NotFound
+from wfe_controller.kube.errors import ApiError, Conflict, NotFound, transient
 from wfe_controller.kube.objects import (
     PODS,
     Json,
@@ -33,9 +33,9 @@ from wfe_controller.kube.objects import (
     text,
     uid_of,
 )
-from wfe_controller.locking.clearance import ClearRequest, Ignored, clearance_request, expected_uid
+from wfe_controller.locking.clearance import ClearRequest, Ignored, answered, clearance_request, expected_uid
 from wfe_controller.locking.decision import Claim, HolderState
-from wfe_controller.locking.record import Block, Holder, LockRecord, LockUnreadable
+from wfe_controller.locking.record import Block, Clearance, Holder, LockRecord, LockUnreadable
 from wfe_controller.locking.transitions import Settlement, is_empty
 from wfe_controller.workflows import orphan
 from wfe_controller.workflows.engines.tekton import launch
@@ -114,7 +114,8 @@ class LockKeeper:
         if request is None:
             return record
         if isinstance(request, Ignored) and not expected_uid(record) and record.clearances:
-            # Handled before, nothing is left to clear; only the removal of the annotations was lost in a crash.
+            # Handled before, nothing is left to clear; what comes after the clearance was lost in a crash.
+            await self._tell_blocker(answered(obj, record), record.clearances[-1])
             return await self._world.ledger.remove_clear_annotations(record)
         why = request.why if isinstance(request, Ignored) else await self._survive(record, request)
         if why:
@@ -131,28 +132,36 @@ class LockKeeper:
             message = f"cleared by {request.by or 'unknown'} (unverified): {request.reason}"
             self._world.events.event(obj, "Normal", EventReason.BLOCK_CLEARED, message)
             if blocked is not None:
-                await self._tell_blocker(blocked, request)
+                await self._tell_blocker(blocked.by_uid, record.clearances[-1])
             record = await self._world.ledger.remove_clear_annotations(record)
         return record
 
-    async def _tell_blocker(self, block: Block, request: ClearRequest) -> None:
+    async def _tell_blocker(self, uid: str, clearance: Clearance) -> None:
         """``status.blockClearance`` of the execution that caused the block, if it is still there (BR-WE-013).
 
-        For people only, no decision reads it; so a conflict or a refusal here is said and passed over.
+        For people only, no decision reads it: a refusal is said and passed over. What a retry may mend is raised while
+        the annotations still stand on the lock, so that the next look tells it again.
         """
-        for cached in self._world.executions.by_index(BY_UID, block.by_uid):
+        for cached in self._world.executions.by_index(BY_UID, uid):
             obj = cached.decode()
-            clearance = {
-                "clearedAt": rfc3339(self._world.clock.now()),
-                "clearedBy": (request.by or "unknown")[:256],
-                "clearReason": request.reason[:1024],
+            before = status(obj)
+            told = {
+                "clearedAt": rfc3339(clearance.at),
+                "clearedBy": clearance.by[:256],
+                "clearReason": clearance.reason[:1024],
                 "clearMethod": "Annotation",
-                "verified": False,
+                "verified": clearance.verified,
             }
-            body = {**obj, "status": {**status(obj), "blockClearance": clearance}}
+            if before.get("blockClearance") == told or not before.get("failureDetails"):
+                continue
+            body = {**obj, "status": {**before, "blockClearance": told}}
             try:
                 await self._world.api.replace(names.WORKFLOWEXECUTIONS, body, subresource="status", lane=Lane.PROGRESS)
+            except NotFound:
+                continue
             except ApiError as error:
+                if isinstance(error, Conflict) or transient(error):
+                    raise
                 log.warning("blockClearance not written", workflowexecution=str(cached.key), why=error.message)
 
     async def _survive(self, record: LockRecord, request: ClearRequest) -> str:
