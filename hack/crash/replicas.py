@@ -133,18 +133,14 @@ class Site:
             identity = self.plane.client.get(path)["spec"].get("holderIdentity")
         except Refused:
             return ""
-        for replica in self.replicas:
-            if identity and identity in self.plane.processes.log(replica).read_text(errors="replace")[-200_000:]:
-                return replica if self._last_identity(replica) == identity else ""
-        return ""
+        found = [name for name in self.replicas if identity and self._last_identity(name) == identity]
+        return found[0] if found else ""
 
     def _last_identity(self, replica: str) -> str:
-        lines = [
-            json.loads(x)
-            for x in self.plane.processes.log(replica).read_text(errors="replace").splitlines()
-            if '"identity"' in x
-        ]
-        return str(lines[-1]["identity"]) if lines else ""
+        """As which it last became leader; "" = it never did."""
+        lines = self.plane.processes.log(replica).read_text(errors="replace").splitlines()
+        led = [line for line in lines if '"became leader"' in line]
+        return str(json.loads(led[-1])["identity"]) if led else ""
 
     def kill(self, replica: str) -> None:
         """SIGKILL; it is started again at once."""

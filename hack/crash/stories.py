@@ -90,7 +90,6 @@ def cleared(scene: Scene) -> bool:
 
 DONE = frozenset({"Completed"})
 CANCELLED = frozenset({"Failed/Cancelled"})
-START = ("create-", "patch-workflowexecutions-finalizer-on", "update-targetlocks-status-acquire")
 LAUNCH = ("create-pipelineruns", "update-workflowexecutions-status-running", "patch-pipelineruns-start")
 
 SUCCESS = Story("success", "slow-0.3", DONE)
