@@ -24,7 +24,7 @@ from wfe_controller.kube.probes import Check, CheckResult, Probe
 
 log = structlog.get_logger("wfe.app")
 
-ASK_EVERY = 300.0
+ASK_EVERY = 60.0
 ASK_AGAIN = 10.0
 """Seconds between two rounds of access reviews: when all is well, and while something is missing."""
 NO_CONTACT = 600.0

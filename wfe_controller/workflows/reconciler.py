@@ -13,18 +13,19 @@ import structlog
 
 from wfe_controller.api import names
 from wfe_controller.api.phases import TERMINAL, IllegalTransition, Phase
-from wfe_controller.api.reasons import ConditionType, EventReason
+from wfe_controller.api.reasons import ConditionType, EventReason, WaitReason
 from wfe_controller.kube.cache.cached import CachedObject
 from wfe_controller.kube.cache.consistency import Waiting
 from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.control.outcomes import Conflict as ConflictOutcome
 from wfe_controller.kube.control.outcomes import Done, Outcome, RequeueAfter, Terminal
-from wfe_controller.kube.errors import Conflict, NotFound
+from wfe_controller.kube.errors import Conflict, Forbidden, NotFound
 from wfe_controller.kube.objects import Json, ObjectKey, mapping, spec, status, text, uid_of
-from wfe_controller.workflows.draft import condition_since
+from wfe_controller.workflows.draft import Draft, condition_since
 from wfe_controller.workflows.effects import Effects
 from wfe_controller.workflows.phases.dispatch import decide_step
+from wfe_controller.workflows.phases.pending import start_deadline
 from wfe_controller.workflows.plan import Acquire, Act, Commit, Note, Read, Stop
 from wfe_controller.workflows.reader import Reader
 from wfe_controller.workflows.snapshot import UNREAD, Snapshot
@@ -36,6 +37,8 @@ log = structlog.get_logger("wfe.workflows")
 MAX_STEPS = 40
 """A start takes 12 steps, an end 10; whatever needs more than this is a loop and goes back to the queue."""
 PROGRESS_INTERVAL = 1.0
+UNREADABLE = 10.0
+"""Seconds until an input that may not be read is asked for again: rights come back without an event."""
 
 
 class Reconciler:
@@ -82,7 +85,10 @@ class Reconciler:
                 return self._illegal(snapshot, error)
             match step:
                 case Read(what=what):
-                    snapshot = await self._reader.read(snapshot, what)
+                    try:
+                        snapshot = await self._reader.read(snapshot, what)
+                    except Forbidden as error:
+                        return await self._unreadable(key, snapshot, f"{what} cannot be read: {error.message}")
                 case Act(effect=effect, notes=notes):
                     done = await self._effects.perform(snapshot, effect)
                     if not isinstance(done, Snapshot):
@@ -106,6 +112,21 @@ class Reconciler:
                     assert_never(step)
         log.warning("reconcile took too many steps and is continued later", steps=MAX_STEPS)
         return RequeueAfter(1.0)
+
+    async def _unreadable(self, key: ObjectKey, snapshot: Snapshot, why: str) -> Outcome:
+        """A right is missing: nothing is decided on what cannot be read; say so where an operator looks (SPEC 2.1)."""
+        log.warning("an input of the decision cannot be read", why=why)
+        draft = Draft(snapshot)
+        if snapshot.phase == Phase.RUNNING:
+            draft.say(WaitReason.LOCK_UNKNOWN, why)
+            draft.unready(WaitReason.LOCK_UNKNOWN, why)
+        elif snapshot.phase in ("", Phase.PENDING):
+            draft.waiting(WaitReason.LOCK_UNKNOWN, why, start_deadline(snapshot))
+        else:
+            return RequeueAfter(UNREADABLE)
+        if not snapshot.committed and draft.status != snapshot.status and not self._too_soon(key, Lane.PROGRESS):
+            await self._commit(key, snapshot, Commit(draft.status, Lane.PROGRESS))
+        return RequeueAfter(UNREADABLE)
 
     def _nothing_to_do(self, cached: CachedObject) -> bool:
         """Ended, let go, no run and no hold left: the state of almost every object, decided without decoding it."""

@@ -29,10 +29,6 @@ ENGINE_POLL = 5.0
 """With the cache's own retry of a missing type (at most 30 s) well below the 60 s that SPEC 3 allows."""
 
 
-ENGINE_POLL = 2.0
-"""Seconds between two looks at whether a missing engine has come; asks the cache, not the server."""
-
-
 class Sweeper:
     """``run`` until cancelled; ``sweep`` is one pass."""
 
@@ -40,16 +36,10 @@ class Sweeper:
         self._world = world
 
     async def run(self) -> None:
-        """Sweep every ``sweep_interval``, and at once when an engine that was missing has come (P:W9)."""
+        """Sweep every ``sweep_interval``."""
         while True:
             await self.sweep()
-            due = self._world.clock.monotonic() + self._world.settings().sweep_interval
-            missing = self._missing_engines()
-            while (left := due - self._world.clock.monotonic()) > 0 and not missing - self._missing_engines():
-                await self._world.clock.sleep(min(left, ENGINE_POLL))
-
-    def _missing_engines(self) -> set[str]:
-        return {name for name in self._world.settings().engines if not self._world.engine(name)[0]}
+            await self._world.clock.sleep(self._world.settings().sweep_interval)
 
     async def sweep(self) -> None:
         """Enqueue keys of everything that is not at rest, and publish the gauges."""
