@@ -16,11 +16,12 @@ from queue import Queue
 
 from hack.cluster.cluster import Cluster
 from hack.controlplane import Plane
+from hack.controlplane.client import Refused
 from hack.controlplane.kubelet import Kubelet
 from hack.controlplane.plane import planes_root, sweep
 from hack.crash import contest, failover, report
-from hack.crash.replicas import REPOSITORY, Site, Watcher
-from hack.crash.scene import Outcome, play
+from hack.crash.replicas import REPOSITORY, Site, Watcher, wait
+from hack.crash.scene import API, Outcome, play
 from hack.crash.stories import STORIES, Story
 from hack.crash.work import bundle
 
@@ -43,6 +44,7 @@ def main() -> int:
     if options.cluster:
         cluster = Cluster.attach(options.cluster)
         with cluster.entered():  # threads and processes started from here are in the cluster's network, too
+            _install_crds(cluster)
             return _suite(cluster, options, real=True)
     sweep()
     crds = [
@@ -59,6 +61,24 @@ def main() -> int:
     finally:
         plane.stop(keep=options.keep or failed)
     return int(failed)
+
+
+def _crds() -> list[Path]:
+    return [p for p in sorted((REPOSITORY / "manifests/crds").glob("*.yaml")) if p.name != "kustomization.yaml"]
+
+
+def _install_crds(cluster: Cluster) -> None:
+    """A cluster without our Deployment has none of our kinds; one with it has them already."""
+    for path in _crds():
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(path), check=True)
+
+    def served() -> bool:
+        try:
+            return all(bool(cluster.client.get(f"{API}/{kind}")) for kind in ("workflowexecutions", "targetlocks"))
+        except Refused:
+            return False  # not established yet, or its storage is being initialized
+
+    wait(served, 30.0, "our kinds to be served")
 
 
 def _suite(plane: Plane, options: argparse.Namespace, *, real: bool = False) -> int:
