@@ -22,7 +22,7 @@ from hack.controlplane.plane import planes_root, sweep
 from hack.crash import contest, failover, report
 from hack.crash.replicas import REPOSITORY, Site, Watcher, wait
 from hack.crash.scene import API, Outcome, play
-from hack.crash.stories import STORIES, Story
+from hack.crash.stories import BEHAVIOURS, STORIES, Story
 from hack.crash.work import bundle
 
 OUT = Path(".work/crash")
@@ -102,7 +102,7 @@ def _suite(plane: Plane, options: argparse.Namespace, *, real: bool = False) -> 
 
 def _scenes(plane: Plane, watcher: Watcher, book: report.Book, options: argparse.Namespace, *, real: bool) -> None:
     lanes, only = options.lanes, options.only
-    bundles = {s.behaviour: bundle(plane, s.behaviour, real=real) for s in STORIES}
+    bundles = {word: bundle(plane, word, real=real) for word in BEHAVIOURS}
     sites: Queue[Site] = Queue()
     every = [Site(plane, f"lane{number}") for number in range(lanes)]
     try:
@@ -112,7 +112,7 @@ def _scenes(plane: Plane, watcher: Watcher, book: report.Book, options: argparse
         def run(story: Story, point: str = "", moment: str = "", action: str = "") -> Outcome:
             site = sites.get()
             try:
-                outcome = play(site, watcher, story, bundles[story.behaviour], point, moment, action)
+                outcome = play(site, watcher, story, bundles, point, moment, action)
             finally:
                 sites.put(site)
             book.add(outcome, history=lambda: watcher.ask(history=outcome.target))

@@ -142,6 +142,11 @@ class Site:
         led = [line for line in lines if '"became leader"' in line]
         return str(json.loads(led[-1])["identity"]) if led else ""
 
+    def other_leads(self, pid: int) -> bool:
+        """Whether the lease names the replica that is not this process."""
+        leader = self.leader()
+        return bool(leader) and self.plane.processes.records[leader].pid != pid
+
     def kill(self, replica: str) -> None:
         """SIGKILL; it is started again at once."""
         self.plane.processes.signal(replica, signal.SIGKILL)

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,8 +55,9 @@ class Scene:
         for number, name in enumerate(self.names):
             self._create(name, number)
 
-    def create_successor(self) -> None:
+    def create_successor(self, bundle: str) -> None:
         """One more, when the first have ended."""
+        self._bundle = bundle
         self.names.append(f"w{uuid.uuid4().hex[:10]}")
         self._create(self.names[-1], len(self.names))
 
@@ -179,14 +180,14 @@ def play(
     site: Site,
     watcher: Watcher,
     story: Story,
-    bundle: str,
+    bundles: Mapping[str, str],
     point: str = "",
     moment: Any = "",
     action: Any = "",
 ) -> Outcome:
     """Once, with one trouble (none: to learn the points). Never raises for what it is there to find."""
     outcome = Outcome(story.name, point, moment, action)
-    scene = Scene(site, bundle)
+    scene = Scene(site, bundles[story.behaviour])
     outcome.target = scene.target
     began = time.monotonic()
     try:
@@ -203,7 +204,7 @@ def play(
                 about=(scene.lock_name, scene.target, *scene.names),
             )
             site.arm(armed)
-            _play(site, scene, story, armed, outcome)
+            _play(site, scene, story, armed, outcome, bundles)
         else:
             _quiet(scene, story, outcome)
     except Late as late:
@@ -223,13 +224,12 @@ def _quiet(scene: Scene, story: Story, outcome: Outcome) -> None:
         wait(lambda c=condition: c(scene), TIMEOUT, f"{story.name}: its moment to act")
         before = len(scene.calls())
         act(scene)
-    rested = scene.without_trace if story.vanishes else scene.at_rest
-    wait(lambda: rested() and story.rested(scene), TIMEOUT, f"{story.name}: everything to be at rest")
+    wait(lambda: _rested(scene, story), TIMEOUT, f"{story.name}: everything to be at rest")
     after = list(dict.fromkeys(scene.calls()[before:]))
     outcome.points = [point for point in after if not point.endswith("-events")]
 
 
-def _play(site: Site, scene: Scene, story: Story, armed: Armed, outcome: Outcome) -> None:
+def _play(site: Site, scene: Scene, story: Story, armed: Armed, outcome: Outcome, bundles: Mapping[str, str]) -> None:
     scene.create()
     script = list(story.script)
     at_hit = story.at_hit
@@ -244,15 +244,18 @@ def _play(site: Site, scene: Scene, story: Story, armed: Armed, outcome: Outcome
                 at_hit = None
         if script and script[0][0](scene):
             script.pop(0)[1](scene)
-        if pid and not script and scene.at_rest() and story.rested(scene):
+        if pid and not script and _rested(scene, story):
             if armed.action != "stop" or resumed:
                 break
+            wait(lambda stopped=pid: site.other_leads(stopped), TIMEOUT, "the other replica to lead")
             if story.successor:
-                scene.create_successor()
+                scene.create_successor(bundles[story.successor])
                 wait(scene.pod_running, TIMEOUT, "the run of the successor to act")
             site.resume(pid)
             resumed = True
             wait(lambda: site.answer_of(armed), 10.0, "the stopped write to go on")
+            if story.successor and not scene.pod_running():
+                outcome.wrong.append("the successor had ended before the late write came: nothing was shown")
         if time.monotonic() > deadline:
             what = "everything to be at rest" if pid else f"{armed.point}:{armed.moment} to be hit"
             raise Late(f"waited {TIMEOUT:g} s for {what}")
@@ -261,7 +264,11 @@ def _play(site: Site, scene: Scene, story: Story, armed: Armed, outcome: Outcome
         wait(lambda: site.answer_of(armed), HOLD_SECONDS + 5.0, "the held write to be answered")
     if armed.action in ("hold", "stop"):
         outcome.answer = site.answer_of(armed)
-        wait(scene.at_rest, TIMEOUT, "everything to be at rest again after the late request")
+        wait(lambda: _rested(scene, story), TIMEOUT, "everything to be at rest again after the late request")
+
+
+def _rested(scene: Scene, story: Story) -> bool:
+    return (scene.without_trace() if story.vanishes else scene.at_rest()) and story.rested(scene)
 
 
 def _wake_all(site: Site) -> None:

@@ -30,7 +30,8 @@ class Story:
     ``at_hit``: done when the failpoint is hit. ``rested``: what must hold besides, before a play is over.
     ``only``: the points that are tried, as beginnings; empty = all that a quiet play goes through after the first act
     (all at all when nobody acts). ``winner``: how the executions that held the target may end, as phase/reason.
-    ``successor``: the frozen replica wakes up while the run of a third execution acts under the same name.
+    ``successor``: the frozen replica wakes up while the run of a third execution, of this behaviour, acts under the
+    same name.
     ``contends``: while one holds the target, another must have been undecided, or the play proves nothing.
     ``prepare``: before anything is wished. ``vanishes``: the record has nothing to say at the end and is deleted.
     """
@@ -43,7 +44,7 @@ class Story:
     only: tuple[str, ...] = ()
     prepare: Act | None = None
     vanishes: bool = False
-    successor: bool = False
+    successor: str = ""
     rested: Condition = lambda scene: True
     contends: bool = True
     troubles: tuple[tuple[str, str], ...] = TROUBLES
@@ -93,7 +94,9 @@ CANCELLED = frozenset({"Failed/Cancelled"})
 LAUNCH = ("create-pipelineruns", "update-workflowexecutions-status-running", "patch-pipelineruns-start")
 
 SUCCESS = Story("success", "slow-0.3", DONE)
-SUCCESSOR = Story("successor acts", "slow-2", DONE, successor=True, troubles=(("sending", "stop"), ("before", "stop")))
+SUCCESSOR = Story(
+    "successor acts", "slow-0.3", DONE, successor="slow-6", troubles=(("sending", "stop"), ("before", "stop"))
+)
 CANCEL = Story("cancel", "hang", CANCELLED, ((acting, cancel),))
 DELETE = Story("delete", "hang", CANCELLED | {"gone"}, ((acting, delete),))
 CLEAR = Story(
@@ -124,7 +127,8 @@ DROP = Story(
     vanishes=True,
     contends=False,
 )
-STORIES = (SUCCESS, SUCCESSOR, FAILURE, CANCEL, DELETE, CLEAR, CANCEL_EARLY, DELETE_EARLY, DROP)
+STORIES: tuple[Story, ...] = (SUCCESS, SUCCESSOR, FAILURE, CANCEL, DELETE, CLEAR, CANCEL_EARLY, DELETE_EARLY, DROP)
 
 HOLD_SECONDS = 5.0
 """Longer than a lease: whoever holds a request back so long has been succeeded, or has tried again."""
+BEHAVIOURS = frozenset({word for story in STORIES for word in (story.behaviour, story.successor) if word})

@@ -49,6 +49,7 @@ def test_one_write_goes_wrong_and_all_that_is_promised_holds(
     plane: Plane, kubelet: Kubelet, site: Site, watcher: Watcher, story: Story, point: str, moment: str, action: str
 ) -> None:
     """SPEC 2.4, 2.5, 13: never two live runs, one start, history = what was seen, everything ended, nothing locked."""
-    outcome = play(site, watcher, story, bundle(plane, story.behaviour), point, moment, action)
+    bundles = {word: bundle(plane, word) for word in (story.behaviour, story.successor) if word}
+    outcome = play(site, watcher, story, bundles, point, moment, action)
     assert outcome.hits == 1, "the failpoint was never hit"
     assert outcome.wrong == []
