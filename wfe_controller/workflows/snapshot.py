@@ -98,7 +98,6 @@ class Snapshot:
     committed: bool = False
     derived: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What was worked out of the spec; shared with every snapshot that ``replace`` makes of this one."""
-    effects_done: frozenset[str] = frozenset()
 
     # identity -------------------------------------------------------------------------------------------------------
 
