@@ -10,8 +10,8 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
 
 import click
 
@@ -30,13 +30,16 @@ COMMANDS = {
 class Commands(click.Group):
     """A group of lazily imported commands. A command's return value, if it is an int, is the exit code."""
 
+    program: ClassVar[str] = "wfe-controller"
+    table: ClassVar[Mapping[str, str]] = COMMANDS
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.table:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = self.table[cmd_name].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
@@ -57,15 +60,15 @@ class Commands(click.Group):
             error.show()
             sys.exit(EXIT_USAGE)
         except click.ClickException as error:
-            _fail(_with_help(error), error.exit_code)
+            self.fail(_with_help(error), error.exit_code)
         except click.Abort:
-            _fail("interrupted", EXIT_ENVIRONMENT)
+            self.fail("interrupted", EXIT_ENVIRONMENT)
         except ExitError as error:
-            _fail(str(error), error.code)
+            self.fail(str(error), error.code)
         except KubeConfigError as error:
-            _fail(f"{error}; correct it, or name another with --kubeconfig or --context", EXIT_USAGE)
+            self.fail(f"{error}; correct it, or name another with --kubeconfig or --context", EXIT_USAGE)
         except KubeError as error:
-            _fail(f"the API server refused or did not answer: {error}", EXIT_ENVIRONMENT)
+            self.fail(f"the API server refused or did not answer: {error}", EXIT_ENVIRONMENT)
         except OSError as error:
             if error.errno != errno.EPIPE:
                 raise
@@ -74,17 +77,17 @@ class Commands(click.Group):
             sys.exit(EXIT_ENVIRONMENT)
         sys.exit(result if isinstance(result, int) else 0)
 
+    def fail(self, message: str, code: int) -> NoReturn:
+        """End the process with one line on stderr."""
+        click.echo(f"{self.program}: error: {' '.join(message.split())}", err=True)
+        sys.exit(code)
+
 
 def _with_help(error: click.ClickException) -> str:
     message = error.format_message()
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{message.rstrip('.')}; see '{error.ctx.command_path} --help'"
     return message
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"wfe-controller: error: {' '.join(message.split())}", err=True)
-    sys.exit(code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
