@@ -320,3 +320,22 @@ def test_a_lock_keeps_its_target(plane: Plane, namespace: str, patch: Patch) -> 
     assert table[0].split() == ["NAME", "TARGET", "HOLDER", "BLOCKED", "FAILURES", "NEXTALLOWED", "AGE"]
     assert table[1].split()[1:6] == ["prod/deployment/web", "wfe-a", "ExecutionFailed", "2", "2026-01-01T00:05:00Z"]
     assert patch({"status": {"holder": None, "block": None}}, kind="tlock", name=name, status=True) == ""
+
+
+def test_the_name_of_a_run_stays(plane: Plane, namespace: str, patch: Patch) -> None:
+    """A run is deleted by hand and ``status: null`` written in the same second: nothing remembered that there was a
+    run, and a second one was started. The server refuses to forget or change it; everything else may change."""
+    plane.apply(execution(namespace, TEKTON))
+    ref = {"name": "wfe-1", "namespace": "kubernaut-workflows", "uid": "r-1"}
+    assert patch({"status": {"phase": "Pending", "message": "no run yet"}}, status=True) == ""
+    assert patch({"status": None}, status=True) == ""
+    assert patch({"status": {"phase": "Running", "pipelineRunRef": ref}}, status=True) == ""
+    wrong: list[dict[str, Any]] = [
+        {"status": None},
+        {"status": {"pipelineRunRef": None}},
+        {"status": {"pipelineRunRef": {"uid": "r-2"}}},
+    ]
+    for body in wrong:
+        assert "status.pipelineRunRef stays as it is once a run is named" in patch(body, status=True)
+    assert patch({"status": {"phase": "Planning"}}, status=True) == ""
+    assert patch({"status": {"phase": "Completed", "completionTime": "2026-01-01T00:01:00Z"}}, status=True) == ""

@@ -112,6 +112,9 @@ class FakeServer:
             changed = [f for f in FINAL if old.get(f) != new.get(f)]
             if changed:
                 raise Invalid(422, "Invalid", f"terminal status is final: {changed}")
+        named = (old.get("pipelineRunRef") or {}).get("uid") if resource is names.WORKFLOWEXECUTIONS else None
+        if named and (new.get("pipelineRunRef") or {}).get("uid") != named:
+            raise Invalid(422, "Invalid", "status.pipelineRunRef stays as it is once a run is named")
         if after == before:
             return before
         if after.get("spec") != before.get("spec"):

@@ -145,9 +145,18 @@ def _immutable_spec(remedy: str) -> dict[str, str]:
 
 FINAL_FIELDS = ("phase", "startTime", "completionTime", "failureDetails", "skipDetails")
 
+_RUN = "has({0}.status) && has({0}.status.pipelineRunRef)"
+
 WORKFLOWEXECUTION_ROOT = (
     _immutable_spec("create a new WorkflowExecution instead"),
     *(_frozen(field) for field in FINAL_FIELDS),
+    # Without the reference nothing remembers that a run was ever started, and a second one would be (SPEC 2.4).
+    rule(
+        f"!({_RUN.format('oldSelf')}) || (({_RUN.format('self')}) && "
+        "self.status.pipelineRunRef.uid == oldSelf.status.pipelineRunRef.uid)",
+        "status.pipelineRunRef stays as it is once a run is named: delete the WorkflowExecution to end its run",
+        field_path=".status.pipelineRunRef",
+    ),
 )
 
 TARGETLOCK_ROOT = (_immutable_spec("a lock belongs to one target for ever, the controller makes one for each"),)

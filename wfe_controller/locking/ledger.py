@@ -27,7 +27,7 @@ from wfe_controller.kube.objects import Json, ObjectKey, Resource
 from wfe_controller.locking import transitions
 from wfe_controller.locking.decision import Claim
 from wfe_controller.locking.limits import Limits
-from wfe_controller.locking.record import LockRecord, LockUnreadable
+from wfe_controller.locking.record import Block, LockRecord, LockUnreadable
 from wfe_controller.locking.transitions import Settlement, Unchanged
 
 CLEAR_ANNOTATIONS = (ANNOTATION_CLEAR_BLOCK, by(ANNOTATION_CLEAR_BLOCK), reason(ANNOTATION_CLEAR_BLOCK))
@@ -122,6 +122,10 @@ class Ledger:
     async def drop_hold(self, record: LockRecord, uid: str) -> LockRecord:
         """Give an unused hold back without history."""
         return await self._write(record, transitions.drop_hold(record, uid), Lane.RELEASE)
+
+    async def block(self, record: LockRecord, uid: str, block: Block) -> LockRecord:
+        """Block the target and keep the hold; the given record comes back, unwritten, when ``uid`` does not hold it."""
+        return await self._write(record, transitions.block(record, uid, block), Lane.RELEASE)
 
     async def clear(
         self, record: LockRecord, *, by: str, reason: str, verified: bool, limits: Limits, at: datetime | None = None

@@ -82,6 +82,13 @@ def drop_hold(record: LockRecord, uid: str) -> LockRecord | Unchanged:
     return replace(record, holder=None)
 
 
+def block(record: LockRecord, uid: str, block: Block) -> LockRecord | Unchanged:
+    """Block the target and keep the hold: what the holder started is not over, whatever its status says."""
+    if record.holder is None or record.holder.uid != uid:
+        return Unchanged("the hold is not mine")
+    return replace(record, block=_combined(record.block, replace(block, message=block.message[:MESSAGE_MAX])))
+
+
 def settle(
     record: LockRecord, claim: Claim, settlement: Settlement, now: datetime, limits: Limits
 ) -> LockRecord | Unchanged:

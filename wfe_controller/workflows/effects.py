@@ -38,11 +38,13 @@ from wfe_controller.kube.objects import (
     spec,
     uid_of,
 )
+from wfe_controller.locking.record import Block, LockRecord
 from wfe_controller.locking.transitions import HeldByAnother, is_empty
 from wfe_controller.workflows.engines.tekton import build, launch
 from wfe_controller.workflows.plan import (
     Acquire,
     AddFinalizer,
+    BlockTarget,
     CancelRun,
     CreateRun,
     DeleteRun,
@@ -86,6 +88,8 @@ class Effects:
                 return _with(snapshot, lock=dropped)
             case Settle():
                 return await self._settle(snapshot, effect)
+            case BlockTarget(record=record, block=block):
+                return await self._block(snapshot, record, block)
             case CreateRun(manifest=manifest):
                 return await self._create(snapshot, manifest)
             case StartRun(run=run):
@@ -142,6 +146,15 @@ class Effects:
         log.info("lock released", target=effect.record.target, outcome=effect.settlement.outcome)
         if effect.settlement.block is not None:
             self._world.instruments.blocked(str(effect.settlement.block.reason))
+        return _with(snapshot, lock=after)
+
+    async def _block(self, snapshot: Snapshot, record: LockRecord, block: Block) -> Snapshot | Outcome:
+        try:
+            after = await self._world.ledger.block(record, snapshot.uid, block)
+        except Conflict as error:
+            return ConflictOutcome(error.message)
+        log.error("target blocked, still held", target=record.target, why=block.message)
+        self._world.instruments.blocked(str(block.reason))
         return _with(snapshot, lock=after)
 
     async def _create(self, snapshot: Snapshot, manifest: Json) -> Snapshot | Outcome:

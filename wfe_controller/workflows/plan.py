@@ -14,7 +14,7 @@ from typing import Literal
 from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.control.outcomes import Outcome
 from wfe_controller.kube.objects import Json
-from wfe_controller.locking.record import LockRecord
+from wfe_controller.locking.record import Block, LockRecord
 from wfe_controller.locking.transitions import Settlement
 
 
@@ -68,6 +68,14 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockTarget:
+    """Block the target and keep the hold: the status has ended, what it started has not."""
+
+    record: LockRecord
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
 class CreateRun:
     manifest: Json
 
@@ -93,7 +101,18 @@ class DeleteRun:
     why: str
 
 
-Effect = AddFinalizer | RemoveFinalizer | Acquire | DropHold | Settle | CreateRun | StartRun | CancelRun | DeleteRun
+Effect = (
+    AddFinalizer
+    | RemoveFinalizer
+    | Acquire
+    | DropHold
+    | Settle
+    | BlockTarget
+    | CreateRun
+    | StartRun
+    | CancelRun
+    | DeleteRun
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Reconciler:
         self._effects = Effects(world)
         self._writer = StatusWriter(world)
         self._last_progress: dict[ObjectKey, float] = {}
+        self._astray: dict[ObjectKey, str] = {}
 
     def ready(self, key: ObjectKey) -> float | None:
         """Seconds to wait for the cache to show our last write of this key; None = go (I-28)."""
@@ -62,6 +63,7 @@ class Reconciler:
         if cached is None:
             self._world.consistency.forget(key)
             self._last_progress.pop(key, None)
+            self._astray.pop(key, None)
             return Done()
         if self._nothing_to_do(cached):
             self._last_progress.pop(key, None)
@@ -69,12 +71,26 @@ class Reconciler:
         snapshot = await self._snapshot(key, cached)
         if snapshot is None:
             return Done()
-        if snapshot.phase and snapshot.phase not in set(Phase):
-            log.error("unknown phase, left alone", workflowexecution=str(key), phase=snapshot.phase[:64])
+        self._say_astray(key, snapshot)
         with structlog.contextvars.bound_contextvars(
             phase=snapshot.phase or "none", correlation=_correlation(snapshot)
         ):
             return await self._run(key, snapshot)
+
+    def _say_astray(self, key: ObjectKey, snapshot: Snapshot) -> None:
+        """Once for each such phase: a person has to find out who writes it, and nothing else will ever wake them."""
+        phase = snapshot.phase[:64] if snapshot.astray else ""
+        if phase and self._astray.get(key) != phase:
+            log.error("unknown phase, left alone", workflowexecution=str(key), phase=phase)
+            message = (
+                f"phase {phase!r} is none of the {snapshot.engine} engine in this version: the object is left alone "
+                f"and keeps its target. Find out who wrote it; deleting the object ends what it started and releases it"
+            )
+            self._world.events.event(snapshot.wfe, "Warning", EventReason.ILLEGAL_TRANSITION, message)
+        if phase:
+            self._astray[key] = phase
+        else:
+            self._astray.pop(key, None)
 
     async def _run(self, key: ObjectKey, snapshot: Snapshot) -> Outcome:
         for _ in range(MAX_STEPS):

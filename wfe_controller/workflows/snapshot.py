@@ -7,14 +7,14 @@ read from the server in this reconcile; handlers ask for it with a ``Read`` step
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
 from typing import Any, Final, Literal
 
 from wfe_controller.api import names
-from wfe_controller.api.phases import TERMINAL, Engine
+from wfe_controller.api.phases import EDGES, TERMINAL, Engine, Phase
 from wfe_controller.api.targets import Target, TargetError, parse_target
 from wfe_controller.api.workflowexecution import InvalidSpec, WorkflowExecutionSpec, parse_spec
 from wfe_controller.kube.clock import parse_rfc3339
@@ -121,6 +121,16 @@ class Snapshot:
     @property
     def terminal(self) -> bool:
         return self.phase in TERMINAL
+
+    @property
+    def astray(self) -> bool:
+        """In a phase that its engine does not have: another writer's word, or that of a later version."""
+        return bool(self.phase) and not self.terminal and self.phase not in EDGES[self.engine]
+
+    def as_running(self) -> Snapshot:
+        """The same object in the phase Running: whatever its status says, it named a run or holds a target, and what
+        it started has to be looked at."""
+        return replace(self, wfe={**self.wfe, "status": {**self.status, "phase": str(Phase.RUNNING)}})
 
     @property
     def deleting(self) -> bool:

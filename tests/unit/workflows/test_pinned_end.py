@@ -160,7 +160,7 @@ def test_terminal_is_final(status: Json, found: Json | None, deleted: float | No
     """T25: whatever happens to its run afterwards, status is not written again."""
     for finalizer in (False, True):
         obj = wfe(status, finalizer=finalizer, deleted=deleted)
-        answers = {Input.LOCK: lock(UID, acquired=-60)}
+        answers = {Input.LOCK: lock(UID, acquired=-60), Input.OWN_RUN: found, Input.PODS: ()}
         step, _, _ = decide(snapshot(obj, 400, cached_run=found), answers)
         assert not isinstance(step, Commit)
 
@@ -218,7 +218,7 @@ def test_a_stuck_deletion_of_the_run_does_not_hold_the_object_for_ever() -> None
     """T53, T56: as long as the deadline runs the run is deleted or waited for, afterwards the target is let go."""
     obj = wfe(ended(), finalizer=True, deleted=0)
     stuck = run(finished(), deleting=True)
-    answers = {Input.LOCK: lock(UID, acquired=-60)}
+    answers = {Input.LOCK: lock(UID, acquired=-60), Input.PODS: ()}
     step, _, _ = decide(snapshot(obj, 1, cached_run=run(finished())), answers)
     assert isinstance(acts(step), DeleteRun)
     step, _, _ = decide(snapshot(obj, 179, cached_run=stuck), answers)

@@ -85,7 +85,7 @@ def test_a_pending_run_that_landed_late_is_deleted_first(finalizer: bool, status
     ("seconds", "cached", "wanted"),
     [
         pytest.param(10, run(finished()), "DeleteRun", id="takes-its-run-along"),
-        pytest.param(10, run(working()), "DeleteRun", id="a-survivor-too"),
+        pytest.param(10, run(working()), "BlockTarget", id="a-survivor-is-blocked-for-first"),
         pytest.param(10, run(finished(), deleting=True), "again", id="waits-until-it-is-gone"),
         pytest.param(180, run(finished(), deleting=True), "Settle", id="T56-but-not-for-ever"),
         pytest.param(10, None, "Settle", id="T52-gone-already"),
@@ -93,7 +93,8 @@ def test_a_pending_run_that_landed_late_is_deleted_first(finalizer: bool, status
 )
 def test_a_deleted_object_takes_its_run_along_before_it_lets_go(seconds: float, cached: Any, wanted: str) -> None:
     obj = wfe(FAILED, finalizer=True, deleted=0)
-    step, _, _ = decide(snapshot(obj, seconds, cached_run=cached), {Input.LOCK: lock(UID, acquired=-10)})
+    answers = {Input.LOCK: lock(UID, acquired=-10), Input.OWN_RUN: cached, Input.PODS: ()}
+    step, _, _ = decide(snapshot(obj, seconds, cached_run=cached), answers)
     if isinstance(step, Stop):
         assert (step.outcome, wanted) == (RequeueAfter(1.0), "again")
     else:

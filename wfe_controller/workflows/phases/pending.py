@@ -19,7 +19,7 @@ from wfe_controller.kube.control.outcomes import RequeueAfter
 from wfe_controller.locking.decision import AwaitHolderCleanup, HolderState, Mine, Skip, decide
 from wfe_controller.locking.record import Holder, LockRecord, LockUnreadable, TargetCollision
 from wfe_controller.workflows.draft import Draft
-from wfe_controller.workflows.engines.tekton import build, launch
+from wfe_controller.workflows.engines.tekton import build, follow, launch
 from wfe_controller.workflows.phases import ending
 from wfe_controller.workflows.plan import Acquire, Act, AddFinalizer, Commit, Input, Note, Read, Step, Stop
 from wfe_controller.workflows.snapshot import UNREAD, Snapshot, Unread
@@ -31,6 +31,9 @@ UNKNOWN_LOCK = 30.0
 
 def pending(snapshot: Snapshot) -> Step:
     """The next step of an object that has not started."""
+    if snapshot.run_uid:
+        # Only another writer takes the phase back. A run was named, so one may have run: it is never created again.
+        return follow.follow(snapshot.as_running())
     if isinstance(snapshot.target, TargetError):
         return refuse(snapshot, ending.misconfigured(snapshot, _target_problem(snapshot)))
     if isinstance(snapshot.inputs.lock, Unread):

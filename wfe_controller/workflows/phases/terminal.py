@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from wfe_controller.api.phases import Phase
-from wfe_controller.api.reasons import ConditionType, EventReason
+from wfe_controller.api.reasons import EventReason
 from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.control.outcomes import Done, RequeueAfter
 from wfe_controller.kube.objects import is_deleting, name_of
 from wfe_controller.locking.record import LockRecord, LockUnreadable, TargetCollision
-from wfe_controller.workflows.draft import condition_since
 from wfe_controller.workflows.engines.tekton import launch
-from wfe_controller.workflows.phases import ending
+from wfe_controller.workflows.phases import doubt
 from wfe_controller.workflows.plan import (
+    Acquire,
     Act,
+    BlockTarget,
     DeleteRun,
     DropHold,
     Input,
@@ -29,9 +29,6 @@ from wfe_controller.workflows.plan import (
     Stop,
 )
 from wfe_controller.workflows.snapshot import Snapshot, Unread
-
-_SKEW = timedelta(seconds=30)
-"""How far the clocks of two replicas may be apart: one acquired, the other wrote the end."""
 
 
 def terminal(snapshot: Snapshot) -> Step:
@@ -46,30 +43,28 @@ def terminal(snapshot: Snapshot) -> Step:
     lock = snapshot.inputs.lock
     if isinstance(lock, LockUnreadable | TargetCollision):
         return Stop(RequeueAfter(30.0))
+    if not isinstance(lock, Unread) and snapshot.canonical is not None and doubt.lost(snapshot, lock):
+        why = "the record of the target was removed before this end was written into it; it is written again"
+        return Act(Acquire(lock), (Note("Warning", EventReason.LOCK_CONFLICT, why),))
+    holding = lock if isinstance(lock, LockRecord) and snapshot.holds is True else None
+    left = doubt.still_there(snapshot) if holding is not None else ()
+    if isinstance(left, Read):
+        return left
+    if left and holding is not None and not doubt.accused(snapshot, holding):
+        block = doubt.accusation(snapshot, left)
+        return Act(BlockTarget(holding, block), (Note("Warning", EventReason.ORPHANED_RUN, block.message),))
     if snapshot.deleting:
         step = _delete_run_first(snapshot)
         if step is not None:
             return step
-    if isinstance(lock, LockRecord) and snapshot.holds is True:
-        if _recorded(snapshot, lock):
-            return Act(DropHold(lock))
-        settlement = ending.settlement_of(snapshot, snapshot.status)
-        note = Note("Normal", EventReason.LOCK_RELEASED, f"target {lock.target} released")
-        return Act(Settle(lock, settlement), (note,))
+    if holding is not None:
+        if left and not _waited_enough(snapshot):
+            return Stop(RequeueAfter(snapshot.settings.poll_interval))
+        if doubt.recorded(snapshot, holding):
+            return Act(DropHold(holding))
+        note = Note("Normal", EventReason.LOCK_RELEASED, f"target {holding.target} released")
+        return Act(Settle(holding, doubt.settlement(snapshot, holding, left)), (note,))
     return Act(RemoveFinalizer(), deletion_note(snapshot)) if snapshot.has_finalizer else _retain(snapshot)
-
-
-def _recorded(snapshot: Snapshot, lock: LockRecord) -> bool:
-    """Whether the hold has nothing to tell: taken after the end, by a request that landed late or on a stale look.
-
-    A second settlement would count the same end twice, or block the target for an execution that never was.
-    """
-    if snapshot.phase == Phase.SKIPPED or (lock.last_execution is not None and lock.last_execution.uid == snapshot.uid):
-        return True
-    # By our own clock: completionTime is that of Tekton, and a run that ends within the skew of the two clocks would
-    # leave no history at all.
-    ended = condition_since(snapshot.status, ConditionType.FINISHED)
-    return ended is not None and lock.holder is not None and lock.holder.acquired_at > ended + _SKEW
 
 
 def deletion_note(snapshot: Snapshot) -> tuple[Note, ...]:
@@ -82,12 +77,17 @@ def deletion_note(snapshot: Snapshot) -> tuple[Note, ...]:
 def _delete_run_first(snapshot: Snapshot) -> Step | None:
     """A deleted object takes its run along before it lets the target go; bounded by the cancel deadline."""
     run = snapshot.cached_run
-    since = snapshot.deletion_time or snapshot.now
-    if run is None or snapshot.now >= since + timedelta(seconds=snapshot.settings.cancel_deadline):
+    if run is None or _waited_enough(snapshot):
         return None
     if not is_deleting(run):
         return Act(DeleteRun(run, "its WorkflowExecution is being deleted"))
     return Stop(RequeueAfter(1.0))
+
+
+def _waited_enough(snapshot: Snapshot) -> bool:
+    """Whether a deletion has waited out the cancel deadline (T56): what is still there then is named in a block."""
+    since = snapshot.deletion_time
+    return since is not None and snapshot.now >= since + timedelta(seconds=snapshot.settings.cancel_deadline)
 
 
 def _retain(snapshot: Snapshot) -> Step:

@@ -41,7 +41,7 @@ def follow(snapshot: Snapshot) -> Step:
     found = cancel.cancellation(snapshot, run, seen)
     if found is None and run is not None and launch.is_pending(run):
         return _start(snapshot, run, seen)
-    if run is None or seen.done or (found is not None and _never_started(run)):
+    if run is None or seen.done or (found is not None and never_started(run)):
         return _end(snapshot, run, found)
     if found is not None:
         step = _hold_again(snapshot)
@@ -74,7 +74,7 @@ def own_run(snapshot: Snapshot) -> Json | Unread | None:
     return cached if cached is not None and uid_of(cached) == snapshot.run_uid else live
 
 
-def _never_started(run: Json) -> bool:
+def never_started(run: Json) -> bool:
     """Cancelled while pending, which the same write recorded, and never looked at by Tekton: nothing will start it.
 
     Without that record a Tekton that was frozen in the middle of a reconcile could still create its TaskRuns.
