@@ -1,0 +1,70 @@
+"""The simulated Tekton writes what the real one wrote in the same situations (tests/recordings).
+
+The recordings are made by ``python -m hack.recordings``. All situations are played at once, each in a namespace of
+its own, on a real API server, so that its schema, its validation and its garbage collector judge the simulator too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hack.controlplane import Plane
+from hack.recordings.company import Company
+from hack.recordings.situations import SITUATIONS, Object, Situation
+from hack.recordings.stage import NeverOver
+from wfe_controller.kube.client.api import Api
+from wfe_controller.kube.client.transport import ConnectionSettings, Transport
+from wfe_controller.kube.clock import RealClock
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+AT_ONCE = 6
+
+
+@pytest.fixture(scope="module")
+def played(bare_plane: Plane) -> dict[str, Object | NeverOver]:
+    return asyncio.run(_play_all(bare_plane))
+
+
+async def _play_all(plane: Plane) -> dict[str, Object | NeverOver]:
+    clock = RealClock()
+    transport = await Transport.connect(ConnectionSettings(kubeconfig=str(plane.kubeconfig)), clock=clock)
+    company = Company(Api(transport, throttle=None, clock=clock), clock=clock, simulated=True)
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(situation: Situation) -> Object | NeverOver:
+        async with turn:
+            namespace = f"sim-{uuid.uuid4().hex[:8]}"
+            await asyncio.to_thread(plane.ensure_namespace, namespace)
+            try:
+                return await company.play(
+                    situation, namespace=namespace, bundle=f"registry.invalid/{situation.name}:v1"
+                )
+            except NeverOver as error:
+                return error
+
+    try:
+        async with company.playing():
+            found = await asyncio.gather(*(one(situation) for situation in SITUATIONS))
+    finally:
+        await transport.close()
+    return {situation.name: item for situation, item in zip(SITUATIONS, found, strict=True)}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
+def test_the_simulated_tekton_writes_what_the_real_one_wrote(
+    situation: Situation, played: dict[str, Object | NeverOver]
+) -> None:
+    found = played[situation.name]
+    assert not isinstance(found, NeverOver), str(found)
+    recorded = yaml.safe_load((RECORDINGS / f"{situation.name}.yaml").read_text())
+    assert recorded.pop("about") == situation.about
+    assert found == recorded
+
+
+def test_every_recording_has_its_situation() -> None:
+    assert {path.stem for path in RECORDINGS.glob("*.yaml")} == {situation.name for situation in SITUATIONS}
