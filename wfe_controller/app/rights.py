@@ -88,8 +88,8 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(Place.HOME, LEASES, "get update", "elect one leader", names=(LEASE_NAME,)),
     *_rights(Place.HOME, EVENTS, "create patch", "tell what happened to a lock", required=False),
     *_rights(Place.EXECUTION, PIPELINERUNS, "get list watch create patch delete", "run a workflow", engine="tekton"),
-    *_rights(Place.EXECUTION, TASKRUNS, "get list watch", "follow a run and judge its end", engine="tekton"),
-    *_rights(Place.EXECUTION, PODS, "get list watch", "see that a run has really ended"),
+    *_rights(Place.EXECUTION, TASKRUNS, "list watch", "follow a run and judge its end", engine="tekton"),
+    *_rights(Place.EXECUTION, PODS, "list watch", "see that a run has really ended"),
     *_rights(Place.EXECUTION, PODS, "get", "keep the last lines of a failing step", subresource="log", required=False),
     *_rights(Place.EXECUTION, SERVICE_ACCOUNTS, "get", "refuse a run whose account does not exist"),
     *_rights(
