@@ -24,12 +24,32 @@ _GO_NUMBERS = {"integer": "int64", "number": "float64"}
 def validate(root: Node, obj: Json, old: Json | None) -> list[Cause]:
     """Everything below the root; ``old`` forgives what has not changed."""
     found: list[Cause] = []
-    _value(root, obj, MISSING if old is None else old, "", found)
+    _value(root, obj, MISSING if old is None else old, "", found, root=True)
     _embedded(root, obj, "", found)
     # List types are checked as a whole, and not at all when the old object broke them too.
     before: list[Cause] = []
     if old is not None:
         _list_types(root, old, "", before)
+    if not before:
+        _list_types(root, obj, "", found)
+    return found
+
+
+def validate_status(root: Node, obj: Json, old: Json) -> list[Cause]:
+    """A write to /status: only the status is held against the schema, and texts speak of paths inside it."""
+    found: list[Cause] = []
+    node = root.properties.get("status")
+    if node is not None and "status" in obj:
+        inner: list[Cause] = []
+        _value(node, obj["status"], old.get("status", MISSING), "", inner, root=False)
+        for one in inner:
+            where = one.field
+            if where != _NO_FIELD:
+                where = "status" + (where if not where or where.startswith("[") else f".{where}")
+            found.append(Cause(one.reason, one.message, where))
+    _embedded(root, obj, "", found)
+    before: list[Cause] = []
+    _list_types(root, old, "", before)
     if not before:
         _list_types(root, obj, "", found)
     return found
@@ -55,7 +75,7 @@ def type_name(value: Any) -> str:
     return "null" if value is None else "object"
 
 
-def _value(node: Node, value: Any, old: Any, path: str, found: list[Cause]) -> None:
+def _value(node: Node, value: Any, old: Any, path: str, found: list[Cause], *, root: bool = False) -> None:
     if old is not MISSING and value == old and type(value) is type(old):
         return
     if value is None and node.nullable:
@@ -72,7 +92,7 @@ def _value(node: Node, value: Any, old: Any, path: str, found: list[Cause]) -> N
     elif isinstance(value, list):
         _list(node, value, old, path, found)
     elif isinstance(value, dict):
-        _map(node, value, old, path, found)
+        _map(node, value, old, path, found, root=root)
     if "enum" in raw and not any(value == item and type(value) is type(item) for item in raw["enum"]):
         supported = ", ".join(quote(item if isinstance(item, str) else compact(item)) for item in raw["enum"])
         found.append(cause("NotSupported", path, f"Unsupported value: {compact(value)}: supported values: {supported}"))
@@ -191,14 +211,14 @@ def _map_key(node: Node, item: Any) -> str:
     return compact(shown)
 
 
-def _map(node: Node, value: Json, old: Any, path: str, found: list[Cause]) -> None:
+def _map(node: Node, value: Json, old: Any, path: str, found: list[Cause], *, root: bool) -> None:
     before = old if isinstance(old, dict) else {}
-    skipped = ("apiVersion", "kind", "metadata") if not path else ()
+    skipped = ("apiVersion", "kind", "metadata") if root else ()
     for name, child in value.items():
         below = node.child(name)
         if below is not None and name not in skipped:
             _value(below, child, before.get(name, MISSING), f"{path}.{name}" if path else name, found)
-    required = (*node.required, "apiVersion", "kind") if node.embedded and path else node.required
+    required = (*node.required, "apiVersion", "kind") if node.embedded and not root else node.required
     for name in dict.fromkeys(required):
         if name not in value:
             found.append(cause("Required", f"{path}.{name}" if path else name, "Required value"))
