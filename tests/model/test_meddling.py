@@ -129,6 +129,30 @@ STORIES = [
 ]
 
 
+def pending_and_named(stage: Stage) -> bool:
+    run = stage.run_of("one")
+    named = stage.wfe("one").get("status", {}).get("pipelineRunRef")
+    return bool(named) and run is not None and run["spec"].get("status") == "PipelineRunPending"
+
+
+def never_ran(stage: Stage) -> None:
+    """Without a crash it is proven that nothing ran; a process that did not see the deletion cannot know."""
+    assert not stage.watchman.starts
+    block = lock_status(stage).get("block")
+    assert block is None if stage.trouble is None else (block or {}).get("reason") in (None, "ExecutionFailed")
+
+
+STORIES.append(
+    Story(
+        "C5-pending-run-deleted",
+        (ONE,),
+        {},
+        script=script(pending_and_named, lambda s: s.server.delete(names.PIPELINERUNS, RUN)),
+        check=never_ran,
+    )
+)
+
+
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))

@@ -172,7 +172,23 @@ def pod_started(pod: Json) -> Started:
     if phase in ("Running", "Succeeded"):
         return True
     # A pod that failed without container statuses may have been evicted after it ran.
-    return _any(answers, False if phase in ("", "Pending") else None)
+    started = _any(answers, False if phase in ("", "Pending") else None)
+    return None if started is False and _unconfirmed(pod) else started
+
+
+def _unconfirmed(pod: Json) -> bool:
+    """True while the node of a pod that looks unstarted has not said the last word about it.
+
+    A container runs before the API shows it, by a second, or for as long as the node cannot reach the API server. So a
+    waiting container proves nothing when the pod was on a node and went away without its kubelet: deleted by force, or
+    given its end by the pod garbage collector because the node is gone or out of service. The kubelet itself writes a
+    terminal phase before it lets a deleted pod go (since Kubernetes 1.27), and only when its containers are dead.
+    """
+    if not text(mapping(pod.get("spec")).get("nodeName")):
+        return False  # never bound: the API server deletes it at once, and no kubelet ever saw it
+    collected = condition(pod, "DisruptionTarget")
+    by_collector = collected.get("status") == "True" and text(collected.get("reason")) == "DeletionByPodGC"
+    return by_collector or text(status(pod).get("phase")) not in ("Succeeded", "Failed")
 
 
 def _container_started(entry: Mapping[str, Any]) -> Started:
@@ -187,7 +203,21 @@ def _container_started(entry: Mapping[str, Any]) -> Started:
 
 def _never_made(entry: Mapping[str, Any], terminated: Mapping[str, Any]) -> bool:
     """True for the end that the kubelet writes for a container which it never made: it looked for one in the runtime,
-    found none, and has never recorded one (seen when a pod is deleted while its image cannot be pulled)."""
+    found none, and has never recorded one (seen when a pod is deleted while its image cannot be pulled).
+
+    What else could write this, and why it does not when a step did run:
+
+    - the kubelet loses sight of a container it has seen running (removed by hand, garbage collection): it keeps
+      ``lastState.terminated`` or the old containerID, imageID and ``started``, each of which is refused here;
+    - the kubelet restarts, or the node reboots, between starting a container and reporting it: the runtime recorded the
+      container before it started it, on disk, so the new kubelet finds it, dead or alive, and reports its containerID;
+    - node lifecycle controller, taint eviction and pod garbage collection write conditions and phases, never container
+      states; an end they gave a pod without its kubelet is ``_unconfirmed``.
+
+    What is left is a node that starts a container, cannot report it, and comes back under its own name with an empty
+    container runtime (a re-imaged machine), while the pod object still waits for it. Nothing in the API tells such a
+    pod from one that never ran; who re-images nodes without removing them from the cluster should know.
+    """
     recorded = text(entry.get("containerID")) or text(entry.get("imageID")) or text(terminated.get("containerID"))
     return (
         text(terminated.get("reason")) == "ContainerStatusUnknown"

@@ -2,8 +2,7 @@
 
 Neighbours: the tekton engine builds these and writes ``to_json``; the reason codes are those of tekton.classify.
 Invariant: the same evidence rule holds here. What never had a run is pre-execution by proof; a run that had been
-started and vanished is an execution failure always; a run that never resolved is pre-execution only once it is proven
-that no TaskRun exists.
+released and vanished is an execution failure always.
 """
 
 from __future__ import annotations
@@ -76,23 +75,19 @@ def run_deleted(
     subject: Subject,
     completed_tasks: int = 0,
     tasks: int = 0,
+    never_released: bool = False,
 ) -> FailureDetails:
-    """A started run vanished before it had ended: an execution failure, whatever was last seen of it (TH13)."""
-    message = (
-        f"PipelineRun {run_name} was deleted before it had ended, not found any more; what it had done is not known"
+    """A started run vanished before it had ended: an execution failure, whatever was last seen of it (TH13).
+
+    ``never_released``: it is proven that the run was pending until it was deleted, so it was never a started one.
+    """
+    said = "while it was still pending: nothing of it ever ran"
+    message = f"PipelineRun {run_name} was deleted " + (
+        said if never_released else "before it had ended, not found any more; what it had done is not known"
     )
     facts = FailureFacts(completed_tasks=completed_tasks, task_count=tasks)
-    return _details(FailureReason.PIPELINE_RUN_DELETED, message, started or now, now, True, subject, facts)
-
-
-def resolution_timeout(
-    run_name: str, *, proven_unstarted: bool, since: datetime, now: datetime, subject: Subject, tekton_message: str = ""
-) -> FailureDetails:
-    """The bundle was not resolved in time; ``proven_unstarted``: a live LIST showed no TaskRun of the run."""
-    message = f"PipelineRun {run_name} did not resolve its bundle within {format_duration(now - since)}"
-    message += f": {tekton_message}" if tekton_message else ""
-    facts = FailureFacts(never_resolved=True)
-    return _details(FailureReason.CONFIGURATION_ERROR, message, since, now, not proven_unstarted, subject, facts)
+    executed = not never_released
+    return _details(FailureReason.PIPELINE_RUN_DELETED, message, started or now, now, executed, subject, facts)
 
 
 def _details(

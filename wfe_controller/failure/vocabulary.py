@@ -176,6 +176,8 @@ def refine_creation(message: str) -> Code:
     lowered = message.lower()
     if "exceeded quota" in lowered or "resourcequota" in lowered:
         return Code.RESOURCE_EXHAUSTED
+    if "serviceaccount" in lowered and "not found" in lowered:
+        return Code.CONFIGURATION_ERROR  # deleted while the controller still took it for granted
     if "forbidden" in lowered or "violates podsecurity" in lowered or "denied the request" in lowered:
         return Code.FORBIDDEN
     return Code.UNKNOWN

@@ -81,8 +81,11 @@ class Draft:
         self.paused(reason is WaitReason.PAUSED, message)
 
     def paused(self, paused: bool, message: str) -> None:
-        """The Paused condition; it appears with the first pause and stays, as False, after it."""
-        if paused:
+        """The Paused condition; it appears with the first pause, or wish for one, and stays, as False, after it."""
+        if self.snapshot.pause_ignored:
+            said = self.snapshot.pause_ignored
+            self.condition(ConditionType.PAUSED, False, ConditionReason.ANNOTATION_IGNORED, said)
+        elif paused:
             self.condition(ConditionType.PAUSED, True, ConditionReason.PAUSED_BY_ANNOTATION, message)
         elif get_condition(self.status.get("conditions"), ConditionType.PAUSED) is not None:
             self.condition(ConditionType.PAUSED, False, ConditionReason.RESUMED, "the pause annotation was removed")

@@ -14,6 +14,8 @@ from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.locking.limits import Limits
 from wfe_controller.locking.record import LockRecord, LockUnreadable
 from wfe_controller.locking.transitions import is_empty, prune
+from wfe_controller.workflows import orphan
+from wfe_controller.workflows.engines.tekton import launch
 from wfe_controller.workflows.world import BY_UID
 
 LINGER = 600.0
@@ -59,6 +61,15 @@ def lingers(record: LockRecord, now: datetime) -> float:
     last = [record.last_execution.released_at] if record.last_execution is not None else []
     last += [clearance.at for clearance in record.clearances[-1:]]
     return max(0.0, LINGER - (now - max(last)).total_seconds()) if last else 0.0
+
+
+def rests(run: CachedObject, now: datetime, retention: float) -> float:
+    """Seconds for which nothing is to be done about a run without an owner whose target has a record: its result stands
+    there already, and it is kept for its retention. 0 = look at it. A deleted namespace leaves hundreds of them."""
+    obj = run.decode()
+    if run.deleting or not launch.is_done(obj):
+        return 0.0
+    return max(0.0, retention - (now - orphan.ended_at(obj, now)).total_seconds())
 
 
 def _ended_at(execution: CachedObject) -> object:

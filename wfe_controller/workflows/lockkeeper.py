@@ -40,7 +40,7 @@ from wfe_controller.locking.transitions import Settlement, is_empty
 from wfe_controller.workflows import orphan
 from wfe_controller.workflows.engines.tekton import launch
 from wfe_controller.workflows.engines.tekton.verdict import survivors
-from wfe_controller.workflows.lockcare import LINGER, care_due, lingers
+from wfe_controller.workflows.lockcare import LINGER, care_due, lingers, rests
 from wfe_controller.workflows.reader import Reader, list_owned
 from wfe_controller.workflows.world import BY_TARGET_HASH, BY_UID, World
 
@@ -102,10 +102,13 @@ class LockKeeper:
         cached = world.locks.get(key)
         if cached is None:
             return 0.0
+        now, settings = world.clock.now(), world.settings()
+        due = care_due(cached, world.executions, now, settings.limits)
         for run in world.runs.by_index(BY_TARGET_HASH, key.name.removeprefix("wfe-")):
             if not world.executions.by_index(BY_UID, text(run.labels.get(names.OWNER_UID))):
-                return 0.0
-        return care_due(cached, world.executions, world.clock.now(), world.settings().limits)
+                rest = rests(run, now, settings.run_retention)
+                due = rest if due is None else min(due, rest)
+        return due
 
     # -- clear-block -------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,12 @@ from wfe_controller.workflows.world import BY_UID, World
 log = structlog.get_logger("wfe.workflows")
 
 LOG_TAIL_BYTES = 4096
+LOG_LINES = 200
+LOG_LIMIT_BYTES = 4 << 20
+"""More than that many lines can hold (runtimes cut them at 16 KiB): the server would cut the *end* off, which is the
+part that is wanted, so the limit only guards against a runtime that cuts nothing."""
+REDACTED_BYTES = 32 * LOG_TAIL_BYTES
+"""What is looked at for secrets: the end, and the longest secret that may reach into it (64 KiB)."""
 ACCOUNT_TTL = 30.0
 """Seconds a runner account that was seen to exist is not asked for again; its absence is never remembered."""
 
@@ -158,7 +164,7 @@ class Reader:
             return Evidence()
         pod, container = ObjectKey(key.namespace, facts.pod), facts.container
         path = PODS.path(pod.namespace, pod.name, "log")
-        params = {"container": container, "limitBytes": str(16 * LOG_TAIL_BYTES), "tailLines": "200"}
+        params = {"container": container, "limitBytes": str(LOG_LIMIT_BYTES), "tailLines": str(LOG_LINES)}
         try:
             log_text = await self._world.api.text(path, params=params, timeout=snapshot.settings.evidence_timeout)
         except KubeError as error:
@@ -168,7 +174,7 @@ class Reader:
             return Evidence(container=container)
         # Redacted before it is cut: a cut could part a secret from the word that gives it away, and a replacement makes
         # the text longer than the schema allows.
-        tail = redact(log_text).encode()[-LOG_TAIL_BYTES:].decode(errors="ignore")
+        tail = redact(log_text[-REDACTED_BYTES:]).encode()[-LOG_TAIL_BYTES:].decode(errors="ignore")
         return Evidence(container=container, log_tail=tail)
 
 

@@ -72,6 +72,9 @@ class Reconciler:
         if snapshot is None:
             return Done()
         self._say_astray(key, snapshot)
+        for ignored in (snapshot.pause_ignored, snapshot.cancel_ignored):
+            if ignored and not snapshot.terminal:
+                self._world.events.event(snapshot.wfe, "Warning", EventReason.ANNOTATION_IGNORED, ignored)
         with structlog.contextvars.bound_contextvars(
             phase=snapshot.phase or "none", correlation=_correlation(snapshot)
         ):

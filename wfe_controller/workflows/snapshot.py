@@ -46,6 +46,8 @@ class Unread(Enum):
 
 UNREAD: Final = Unread.UNREAD
 
+_NO = ("false", "off", "0")
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -162,9 +164,12 @@ class Snapshot:
 
     @cached_property
     def cancel_reason(self) -> str | None:
-        """The value of the cancel annotation; "" counts as a request without a reason; None = not requested."""
+        """The value of the cancel annotation; "" counts as a request without a reason; None = not requested.
+
+        A word that plainly says no is no request: whoever writes ``cancel=false`` does not want the run to end.
+        """
         value = annotations_of(self.wfe).get(names.ANNOTATION_CANCEL)
-        return value if isinstance(value, str) else None
+        return value if isinstance(value, str) and value.strip().lower() not in _NO else None
 
     @property
     def cancel_by(self) -> str:
@@ -173,6 +178,22 @@ class Snapshot:
     @property
     def paused(self) -> bool:
         return annotations_of(self.wfe).get(names.ANNOTATION_PAUSE) == "true"
+
+    @property
+    def pause_ignored(self) -> str:
+        """Why the pause annotation that stands there pauses nothing ("" = none, or it does)."""
+        value = annotations_of(self.wfe).get(names.ANNOTATION_PAUSE)
+        if value is None or self.paused:
+            return ""
+        return f"{names.ANNOTATION_PAUSE}={text(value)[:64]!r} pauses nothing: the value that does is 'true'"
+
+    @property
+    def cancel_ignored(self) -> str:
+        """Why the cancel annotation that stands there cancels nothing ("" = none, or it does)."""
+        value = annotations_of(self.wfe).get(names.ANNOTATION_CANCEL)
+        if value is None or self.cancel_reason is not None:
+            return ""
+        return f"{names.ANNOTATION_CANCEL}={text(value)[:64]!r} cancels nothing: its value is the reason to cancel"
 
     # spec -----------------------------------------------------------------------------------------------------------
 

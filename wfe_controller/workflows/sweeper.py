@@ -20,7 +20,7 @@ from wfe_controller.locking import transitions
 from wfe_controller.locking.decision import Claim
 from wfe_controller.locking.record import LockUnreadable, TargetCollision
 from wfe_controller.locking.transitions import Unchanged
-from wfe_controller.workflows.lockcare import needs_care
+from wfe_controller.workflows.lockcare import needs_care, rests
 from wfe_controller.workflows.world import BY_OWNER, BY_TARGET_HASH, BY_UID, World, index_target
 
 log = structlog.get_logger("wfe.sweeper")
@@ -76,12 +76,14 @@ class Sweeper:
         """Records their keeper can do something about, and the targets of runs without an owner."""
         now, limits, executions = self._world.clock.now(), self._world.settings().limits, self._world.executions
         found = {obj.key for obj in self._world.locks.list() if needs_care(obj, executions, now, limits)}
-        namespace = self._world.settings().controller_namespace
+        namespace, retention = self._world.settings().controller_namespace, self._world.settings().run_retention
         for value in self._world.runs.index_values(BY_TARGET_HASH):
             for run in self._world.runs.by_index(BY_TARGET_HASH, value):
-                owner = run.labels.get(names.OWNER_UID, "")
-                if owner and not self._world.executions.by_index(BY_UID, owner):
-                    found.add(ObjectKey(namespace, f"wfe-{value}"))
+                owner, key = run.labels.get(names.OWNER_UID, ""), ObjectKey(namespace, f"wfe-{value}")
+                orphaned = owner and not self._world.executions.by_index(BY_UID, owner)
+                known = self._world.locks.get(key) is not None
+                if orphaned and key not in found and not (known and rests(run, now, retention) > 0):
+                    found.add(key)
         return found
 
     async def reassert(self) -> None:

@@ -98,3 +98,39 @@ def test_a_pod_that_was_deleted_while_its_image_could_not_be_pulled(
     made-up end, phase Failed, before the pod goes. It was judged as an execution failure and blocked its target."""
     pod = {**POD, "status": {"phase": "Failed", "containerStatuses": [{**NEVER_MADE, **changed}]}}
     assert pod_started(pod) is started
+
+
+COLLECTED = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}]
+WAITING = [{"name": "step-act", "state": {"waiting": {"reason": "PodInitializing"}}}]
+
+
+@pytest.mark.parametrize(
+    ("node", "status", "started"),
+    [
+        ("", {"phase": "Pending"}, False),
+        ("n1", {"phase": "Failed", "containerStatuses": WAITING}, False),
+        ("n1", {"phase": "Failed", "containerStatuses": [NEVER_MADE]}, False),
+        ("n1", {"phase": "Pending", "containerStatuses": WAITING}, None),
+        ("n1", {"phase": "Pending"}, None),
+        ("n1", {"phase": "Failed", "containerStatuses": WAITING, "conditions": COLLECTED}, None),
+        ("n1", {"phase": "Failed", "containerStatuses": [NEVER_MADE], "conditions": COLLECTED}, None),
+        ("n1", {"phase": "Pending", "containerStatuses": [{"state": {"running": {}}}]}, True),
+    ],
+    ids=[
+        "P:T2-never-bound",
+        "the-kubelet-said-so",
+        "the-kubelet-said-so-for-one-it-never-made",
+        "deleted-by-force",
+        "deleted-by-force-before-any-report",
+        "node-gone",
+        "node-gone-never-made",
+        "seen",
+    ],
+)
+def test_a_pod_that_left_its_node_without_the_kubelets_word_proves_nothing(
+    node: str, status: dict[str, Any], started: bool | None
+) -> None:
+    """The node cannot reach the API server any more; it starts the step, which acts; the API still shows the container
+    waiting. The run is cancelled, Tekton deletes the pod, and somebody, or the pod garbage collector, removes it by
+    force. Its last state says waiting: it was proof that nothing ever ran, and the target was not blocked."""
+    assert pod_started({**POD, "spec": {"nodeName": node}, "status": status}) is started

@@ -177,6 +177,23 @@ _STEP = [ended_step("s", 1)]
             False,
             id="pod-forbidden",
         ),
+        *(
+            pytest.param(
+                run("False", "Failed", tasks=["a"], children=["a"]),
+                [task_run("a", "False", reason, message, pod="")],
+                R.CONFIGURATION_ERROR,
+                False,
+                id=f"C3-account-deleted-behind-our-back-{reason}",
+            )
+            for reason, message in (
+                ("PodCreationFailed", 'failed to create task run pod "a": serviceaccounts "runner" not found. Maybe '),
+                (
+                    "PodAdmissionFailed",
+                    'pods "a" is forbidden: error looking up service account x/runner: '
+                    'serviceaccount "runner" not found',
+                ),
+            )
+        ),
         pytest.param(
             run("False", "Failed", tasks=["a"], children=["a"]),
             [task_run("a", "False", "PodCreationFailed", "the moon was full", pod="")],

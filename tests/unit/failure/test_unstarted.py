@@ -98,18 +98,11 @@ def test_create_errors(error: Exception, reason: R, final: bool) -> None:
             id="TH13-vanished-run-always-blocks",
         ),
         pytest.param(
-            unstarted.resolution_timeout("wfe-x", proven_unstarted=True, since=SINCE, now=NOW, subject=SUBJECT),
-            R.CONFIGURATION_ERROR,
+            unstarted.run_deleted("wfe-x", started=SINCE, now=NOW, subject=SUBJECT, never_released=True),
+            R.PIPELINE_RUN_DELETED,
             False,
             True,
-            id="resolution-timeout-proven",
-        ),
-        pytest.param(
-            unstarted.resolution_timeout("wfe-x", proven_unstarted=False, since=SINCE, now=NOW, subject=SUBJECT),
-            R.CONFIGURATION_ERROR,
-            True,
-            False,
-            id="resolution-timeout-not-proven",
+            id="C5-deleted-while-pending",
         ),
     ],
 )

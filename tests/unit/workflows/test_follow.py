@@ -67,6 +67,13 @@ def test_a_pending_run_is_started_on_a_live_look_at_the_lock() -> None:
     assert isinstance(acts(step), StartRun)
 
 
+def test_a_run_that_is_being_deleted_is_not_started() -> None:
+    """Deleted by hand while pending, held by a finalizer of others: released now, nothing would prove any more that it
+    never ran, and Tekton would not run it either."""
+    step, reads, _ = decide(snapshot(me(), cached_run=run(pending=True, deleting=True)))
+    assert (stopped(step), reads) == (2.0, [])
+
+
 def test_a_free_lock_is_taken_back_before_the_start() -> None:
     step, _, _ = decide(snapshot(me(), cached_run=run(pending=True)), {Input.LOCK: lock()})
     assert isinstance(acts(step), Acquire)

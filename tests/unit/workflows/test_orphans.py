@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests.support.bench import Bench
-from tests.support.shell import TARGET, finished, pod, task_run, wfe, working
+from tests.support.shell import TARGET, UID, at, finished, pod, task_run, wfe, working
 from tests.support.stepping import HOME
 from wfe_controller.api import names
+from wfe_controller.kube.clock import rfc3339
 from wfe_controller.kube.control.outcomes import Done, RequeueAfter
 from wfe_controller.kube.objects import PODS, Json, ObjectKey
 
@@ -110,6 +112,45 @@ async def test_a_finished_run_without_its_object_goes_after_its_retention() -> N
     bench.clock.advance(bench.settings.run_retention + 120)
     await bench.keep(LOCK)
     assert bench.runs() == [] or bench.runs()[0]["metadata"].get("deletionTimestamp")
+
+
+@pytest.mark.parametrize(
+    ("age", "lock", "over", "woken"),
+    [
+        pytest.param(299, True, True, False, id="rests"),
+        pytest.param(300, True, True, True, id="retention-over"),
+        pytest.param(299, False, True, True, id="P:L4-its-record-is-lost"),
+        pytest.param(299, True, False, True, id="TH18-it-lives"),
+    ],
+)
+async def test_a_finished_run_without_its_object_costs_a_sweep_nothing(
+    age: float, lock: bool, over: bool, woken: bool
+) -> None:
+    """A namespace is deleted with hundreds of ended executions: each of their runs, kept for its retention, cost two
+    live reads in every sweep."""
+    bench = Bench()
+    run = await left_alone(bench, keep_lock=lock)
+    if over:
+        bench.set_status(RUNS, run, finished(seconds=0))
+    if lock:
+        ended = {"uid": UID, "name": "cart-1", "workflowId": "restart", "outcome": "Failed"}
+        block = {"reason": "ExecutionFailed", "by": {"uid": UID, "name": "cart-1"}, "since": rfc3339(at(0))}
+        status = {
+            "lastExecution": {**ended, "completedAt": rfc3339(at(0)), "releasedAt": rfc3339(at(0))},
+            "block": block,
+        }
+        bench.set_status(names.TARGETLOCKS, bench.server.get(names.TARGETLOCKS, LOCK), status)
+    bench.feed.deliver()
+    bench.woken.clear()
+    bench.clock.time = at(age)
+    await bench.sweeper.sweep()
+    assert (LOCK in bench.woken) is woken
+    before = len(bench.api.calls)
+    outcome = await bench.keep(LOCK)
+    asked = len(bench.api.calls) - before
+    assert bool(asked) is woken
+    if not woken:
+        assert outcome == RequeueAfter(300 - age)
 
 
 async def test_a_run_that_is_none_of_ours_is_never_touched() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -180,3 +180,30 @@ async def test_a_log_that_cannot_be_had_delays_no_verdict(bench: Bench, reader: 
         pods=(),
     )
     assert (await reader.read(seen, Input.EVIDENCE)).inputs.evidence == Evidence("step-act", "")
+
+
+async def test_long_lines_do_not_push_the_end_of_the_log_out(bench: Bench, reader: Reader) -> None:
+    """200 lines of 1 KiB: the server cut the answer after 64 KiB, from the front, so the line that said why was not in
+    it. The limit is above what that many lines can hold, and the answer is cut here."""
+    said: list[Any] = []
+    told = bench.api.text
+
+    async def text(path: str, *, params: Any = None, timeout: float = 0) -> str:
+        said.append(params)
+        whole = await told(path, params=params, timeout=timeout)
+        lines = whole.splitlines(keepends=True)[-int(params["tailLines"]) :]
+        return "".join(lines)[: int(params["limitBytes"])]
+
+    bench.api.text = text  # type: ignore[method-assign]  # with the limits of a kubelet
+    bench.api.logs[LOG] = ("x" * 16_000 + "\n") * 300 + "boom: password=hunter2"
+    seen = bench.snapshot(
+        shell.wfe(shell.running()),
+        own_run=shell.run(shell.finished("False")),
+        task_runs=(shell.task_run("False", code=1),),
+        pods=(),
+    )
+    evidence = (await reader.read(seen, Input.EVIDENCE)).inputs.evidence
+    assert isinstance(evidence, Evidence)
+    assert "boom" in evidence.log_tail
+    assert "hunter2" not in evidence.log_tail
+    assert len(said) == 1

@@ -123,6 +123,18 @@ def test_the_reworded_status_says_what_it_was() -> None:
     fits_the_schema(status)
 
 
+@pytest.mark.parametrize(("reason", "counts"), [("Cancelled", False), ("DeadlineExceeded", False), ("Forbidden", True)])
+def test_a_reworded_end_counts_as_the_end_it_was(reason: str, counts: bool) -> None:
+    """Cancelled before it started; a server with an older CRD refuses the status (422); it is written again as Unknown;
+    the settlement, derived from what stands there, lengthened the streak."""
+    seen = shell.snapshot(shell.wfe(shell.running()))
+    details = {"reason": reason, "message": "m", "wasExecutionFailure": False}
+    whole = shell.ended("Failed", reason=reason, failureDetails=details)
+    written = plain(seen, whole, "422: Unsupported value")
+    assert written["failureDetails"]["reason"] == "Unknown"
+    assert settlement_of(seen, written).counts is counts
+
+
 def test_the_minimal_status_is_minimal() -> None:
     """Under 4 KiB whatever the messages are."""
     whole = verdict(logTail="x" * 4096)

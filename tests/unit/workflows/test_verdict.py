@@ -145,6 +145,39 @@ def test_the_last_state_of_a_deleted_run_counts_only_if_it_was_done(last: Json, 
     assert committed(step)["phase"] == phase
 
 
+PENDING = run(pending=True)
+STARTED = [{"type": "TektonPipelineRunning", "status": "True", "reason": "PipelineStarted"}]
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "more", "live", "proven"),
+    [
+        pytest.param(PENDING, {}, {}, {}, True, id="C5-seen-pending-to-the-last"),
+        pytest.param(None, {}, {}, {}, False, id="TH13-nobody-saw-it-go"),
+        pytest.param(run(), {}, {}, {}, False, id="released"),
+        pytest.param(run(pending=True, uid="run-2"), {}, {}, {}, False, id="TH3-another-run"),
+        pytest.param(run({"startTime": rfc3339(at(1))}, pending=True), {}, {}, {}, False, id="tekton-took-it-up"),
+        pytest.param(PENDING, {"conditions": STARTED}, {}, {}, False, id="a-step-was-seen"),
+        pytest.param(PENDING, {}, {"cached_task_runs": (task_run(),)}, {}, False, id="a-task-run-was-there"),
+        pytest.param(PENDING, {}, {"last_seen_pods": (pod(),)}, {}, False, id="a-pod-was-there"),
+        pytest.param(PENDING, {}, {}, {Input.TASK_RUNS: (task_run("True"),)}, False, id="a-task-run-is-there"),
+        pytest.param(PENDING, {}, {}, {Input.PODS: (pod("Succeeded"),)}, False, id="a-pod-is-there"),
+    ],
+)
+def test_a_pending_run_deleted_by_hand_blocks_nothing_when_it_is_proven(
+    last: Json | None, status: Json, more: dict[str, Any], live: dict[Input, Any], proven: bool
+) -> None:
+    """Paused before its start, and somebody deletes the pending run: nothing ever ran, yet it counted as vanished and
+    blocked the target. Only the deletion as the watch saw it proves that, and only without any sign of a start."""
+    step, _, _ = decide(
+        snapshot(me(**status), 70, last_seen_run=last, **more), {**answers(), Input.OWN_RUN: None, **live}
+    )
+    written = committed(step)
+    assert written["failureReason"] == "PipelineRunDeleted"
+    assert written["failureDetails"]["wasExecutionFailure"] is not proven
+    assert (settlement_of(snapshot(me()), written).block is None) is proven
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["deletion-seen", "tombstone"])
 @pytest.mark.parametrize("over", [True, False], ids=["done", "going-on"])
 def test_a_state_older_than_the_deletion_proves_nothing(known: bool, over: bool) -> None:

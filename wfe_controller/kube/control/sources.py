@@ -36,35 +36,6 @@ def myself(obj: CachedObject) -> Iterable[ObjectKey]:
     return (obj.key,)
 
 
-def by_annotation(namespace: str, name: str) -> Callable[[CachedObject], Iterable[ObjectKey]]:
-    """Maps a child to its owner, which two annotations of the child name (namespace, name). Unnamed: no key."""
-
-    def keys(obj: CachedObject) -> Iterable[ObjectKey]:
-        owner_namespace = obj.field("metadata", "annotations", namespace)
-        owner_name = obj.field("metadata", "annotations", name)
-        if isinstance(owner_namespace, str) and isinstance(owner_name, str) and owner_namespace and owner_name:
-            yield ObjectKey(owner_namespace, owner_name)
-
-    return keys
-
-
-def generation_changed(change: Change) -> bool:
-    """Drops updates that touched neither spec nor metadata that matters: same generation, labels, annotations,
-    finalizers and deletion. Resyncs pass: they are the safety net for what was dropped wrongly (I-45)."""
-    if not isinstance(change, Updated) or change.resync:
-        return True
-    old, new = change.old, change.new
-    return (
-        old.uid != new.uid
-        or old.generation != new.generation
-        or old.deleting != new.deleting
-        or any(
-            old.field("metadata", name) != new.field("metadata", name)
-            for name in ("labels", "annotations", "finalizers")
-        )
-    )
-
-
 def connect(
     informer: Informer,
     queue: Keys[K],

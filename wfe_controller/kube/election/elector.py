@@ -125,6 +125,9 @@ class Elector:
             if left > 0:
                 return left
             self._close_gate("not renewed in time")
+        if self.holder == self.identity:
+            # The record last seen names us, but it is too old to write under, or this process did not write it.
+            raise NotLeading(f"lease {self.key} names {self.identity}, which is us, but was not renewed in time")
         raise NotLeading(f"lease {self.key} is held by {self.holder or 'nobody'}, this is {self.identity}")
 
     @property

@@ -101,7 +101,9 @@ def settlement_of(snapshot: Snapshot, status: Mapping[str, Any]) -> Settlement:
         outcome = LockOutcome(phase) if phase in set(LockOutcome) else LockOutcome.UNKNOWN
     details = mapping(status.get("failureDetails"))
     executed = phase != Phase.COMPLETED and details.get("wasExecutionFailure") is not False
-    counts = outcome is LockOutcome.FAILED and not executed and text(details.get("reason")) not in UNCOUNTED
+    # status.reason too: a status that the server refused was written again with the reason Unknown in its details.
+    why = {text(details.get("reason")), text(status.get("reason"))}
+    counts = outcome is LockOutcome.FAILED and not executed and why.isdisjoint(UNCOUNTED)
     return Settlement(
         outcome=outcome,
         was_execution_failure=executed,

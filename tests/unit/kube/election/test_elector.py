@@ -376,7 +376,7 @@ async def test_a_gate_that_refused_once_stays_closed(server: LeaseServer) -> Non
     a = Contender(server).start()
     await until(1)
     a.clock.slept = 10.5
-    with pytest.raises(NotLeading, match="held by a, this is a"):
+    with pytest.raises(NotLeading, match="names a, which is us, but was not renewed in time"):
         a.elector.check()
     a.clock.slept = 0
     with pytest.raises(NotLeading):

@@ -12,7 +12,7 @@ from wfe_controller.api.reasons import ConditionReason, ConditionType, EventReas
 from wfe_controller.failure.tekton import RunObservation, observe
 from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.control.outcomes import RequeueAfter
-from wfe_controller.kube.objects import Json, annotations_of, items, spec, status, text, uid_of
+from wfe_controller.kube.objects import Json, annotations_of, is_deleting, items, spec, status, text, uid_of
 from wfe_controller.locking.record import LockRecord
 from wfe_controller.workflows.draft import Draft
 from wfe_controller.workflows.engines.tekton import build, cancel, launch, verdict
@@ -85,6 +85,9 @@ def never_started(run: Json) -> bool:
 
 def _start(snapshot: Snapshot, run: Json, seen: RunObservation) -> Step:
     """Take the run out of pending, holding the lock, which is read live first (SPEC 1.3)."""
+    if is_deleting(run):
+        # Tekton starts nothing that is being deleted; released now, its last state would not prove that any more.
+        return Stop(RequeueAfter(DRAIN_POLL))
     if isinstance(snapshot.inputs.lock, Unread):
         return Read(Input.LOCK)
     lock = snapshot.inputs.lock

@@ -108,6 +108,26 @@ def _live(snapshot: Snapshot) -> tuple[list[Json], list[Json]]:
     )
 
 
+def never_released(snapshot: Snapshot) -> bool:
+    """Whether the run that is gone provably never ran: the watch saw it being deleted, and it was pending to the last.
+
+    A start would have changed the run before its deletion, so the last state shows it; a state that the watch did not
+    see is no proof (``Graveyard`` keeps none of a run that was not done), and neither is one with any sign of Tekton,
+    of a TaskRun or of a pod, now or before.
+    """
+    last, (task_runs, pods) = snapshot.last_seen_run, _live(snapshot)
+    return (
+        last is not None
+        and uid_of(last) == snapshot.run_uid
+        and launch.is_pending(last)
+        and not status(last).get("startTime")
+        and not launch.is_resolved(last)
+        and not observe(last, [], []).done
+        and not is_true(snapshot.status.get("conditions"), ConditionType.TEKTON_PIPELINE_RUNNING)
+        and not (task_runs or pods or snapshot.cached_task_runs or snapshot.cached_pods or snapshot.last_seen_pods)
+    )
+
+
 def _vanished(snapshot: Snapshot) -> FailureDetails:
     steps = snapshot.status.get("completedSteps"), snapshot.status.get("totalSteps")
     done, total = (value if isinstance(value, int) else 0 for value in steps)
@@ -118,6 +138,7 @@ def _vanished(snapshot: Snapshot) -> FailureDetails:
         subject=ending.subject(snapshot),
         completed_tasks=done,
         tasks=total,
+        never_released=never_released(snapshot),
     )
 
 
