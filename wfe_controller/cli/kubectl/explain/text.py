@@ -1,0 +1,58 @@
+"""An explanation as a person reads it: one sentence, then a line per answer, then the one command. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from wfe_controller.cli.kubectl.explain.model import Explanation
+from wfe_controller.cli.kubectl.style import Style
+from wfe_controller.cli.kubectl.words import folded, since, until
+
+LABEL = 12
+"""Columns for the question."""
+
+
+def as_text(told: Explanation, style: Style) -> str:
+    """Lines of at most ``style.width`` columns, but for words that are longer."""
+    lines = textwrap.wrap(f"{told.name}: {told.headline}", style.width, break_long_words=False, break_on_hyphens=False)
+    lines = [style.bold(line) for line in lines]
+    for label, text in _answers(told):
+        lines += _answer(label, text, style)
+    lines += _answer("next", told.next.why, style)
+    command = folded(told.next.command, style.width - 4)
+    lines += [f"  $ {style.command(command[0])}", *(f"    {style.command(more)}" for more in command[1:])]
+    return "\n".join(lines)
+
+
+def _answers(told: Explanation) -> Iterator[tuple[str, str]]:
+    now = told.now
+    if told.target:
+        yield "target", told.target
+    if told.since is not None and now is not None:
+        yield "since", since(told.since, now)
+    if told.waiting_for:
+        yield "waits for", told.waiting_for
+    if told.ends_at is not None and now is not None:
+        yield "ends at", f"{until(told.ends_at, now)}, by itself"
+    if told.holder is not None:
+        at = f", since {since(told.holder.since, now)}" if told.holder.since is not None and now is not None else ""
+        mine = " (this one)" if str(told.holder) == told.name else ""
+        yield "held by", f"{told.holder}{mine}{at}"
+    elif told.holder_known:
+        yield "held by", "nobody"
+    if told.allowed_at is not None and now is not None:
+        yield "may run", until(told.allowed_at, now)
+    for index, line in enumerate(told.evidence):
+        yield "evidence" if index == 0 else "", line
+    if told.changed:
+        yield "changed", told.changed
+    for index, line in enumerate(told.unread):
+        yield "not read" if index == 0 else "", line
+
+
+def _answer(label: str, text: str, style: Style) -> list[str]:
+    width = max(20, style.width - LABEL - 2)
+    wrapped = textwrap.wrap(text, width, break_long_words=True, break_on_hyphens=False) or [""]
+    head = f"  {style.dim(f'{label:<{LABEL}}')}{wrapped[0]}"
+    return [head, *(f"  {'':<{LABEL}}{line}" for line in wrapped[1:])]

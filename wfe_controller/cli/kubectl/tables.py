@@ -1,0 +1,74 @@
+"""Tables that fit: cells are shortened in the middle, the least telling columns first, and names last. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from wfe_controller.cli.kubectl.style import Style
+
+GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """``least``: how narrow it may get (0 = it keeps its width). Columns with a higher ``give`` are shortened first."""
+
+    title: str
+    least: int = 0
+    give: int = 0
+    colour: Callable[[Style, str, str], str] | None = None
+    """(style, whole value, padded cell) -> cell with its colour."""
+
+
+def elided(text: str, width: int, style: Style) -> str:
+    """At most ``width`` characters; what is cut out of the middle is shown as cut."""
+    if len(text) <= width:
+        return text
+    if width <= 1:
+        return style.ellipsis[:width]
+    head = width // 2
+    return f"{text[: width - head - 1]}{style.ellipsis}{text[len(text) - head :]}"
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style) -> str:
+    """Title and rows, columns two blanks apart, nothing behind the last one."""
+    widths = [max([len(c.title), *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
+    if style.cut:
+        widths = _fitted(columns, widths, style.width)
+    lines = [_line([c.title for c in columns], [c.title for c in columns], widths, columns, style, plain=True)]
+    for row in rows:
+        cells = [elided(cell, width, style) for cell, width in zip(row, widths, strict=True)]
+        lines.append(_line(cells, row, widths, columns, style, plain=False))
+    return "\n".join(lines)
+
+
+def _fitted(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    out = list(widths)
+    over = sum(out) + GAP * (len(out) - 1) - width
+    for give in sorted({c.give for c in columns if c.least}, reverse=True):
+        while over > 0:
+            # The widest of those that may give way together, so that they end up alike.
+            able = [i for i, c in enumerate(columns) if c.least and c.give == give and out[i] > max(c.least, 1)]
+            if not able:
+                break
+            widest = max(able, key=lambda i: out[i])
+            out[widest] -= 1
+            over -= 1
+    return out
+
+
+def _line(
+    cells: Sequence[str],
+    whole: Sequence[str],
+    widths: Sequence[int],
+    columns: Sequence[Column],
+    style: Style,
+    *,
+    plain: bool,
+) -> str:
+    out = []
+    for index, (cell, value, width, column) in enumerate(zip(cells, whole, widths, columns, strict=True)):
+        padded = cell if index == len(cells) - 1 else f"{cell:<{width}}"
+        out.append(padded if plain or column.colour is None else column.colour(style, value, padded))
+    return (" " * GAP).join(out).rstrip()
