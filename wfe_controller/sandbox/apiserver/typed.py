@@ -152,9 +152,9 @@ class Types:
         return Type(make)
 
     def compile(self, schema: Json, *, preserve: bool = False) -> Type:
-        reference = _reference(schema)
-        if reference:
-            name = reference.rpartition("/")[2]
+        target = reference(schema)
+        if target:
+            name = target.rpartition("/")[2]
             override = str(schema.get("x-kubernetes-map-type", ""))
             named = self._reference(name)
             return self._overridden(named, override) if override else named
@@ -251,10 +251,11 @@ def _zero_fields(schema: Json, properties: Json) -> Json:
     return zero
 
 
-def _reference(schema: Json) -> str:
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        return reference
+def reference(schema: Json) -> str:
+    """Where a schema points to by ``$ref``, alone or as the only part of allOf; "" when it stands for itself."""
+    target = schema.get("$ref")
+    if isinstance(target, str):
+        return target
     several = schema.get("allOf")
     if isinstance(several, list) and len(several) == 1 and isinstance(several[0], dict):
         inner = several[0].get("$ref")
@@ -352,7 +353,7 @@ def _check(value: Any, kind: Type, path: tuple[str, ...], lines: list[str], dupl
         if value is None:
             return
         if not isinstance(value, dict):
-            lines.append(_line(path, f"expected map, got &{{{_go(value)}}}"))
+            lines.append(_line(path, f"expected map, got &{{{go_text(value)}}}"))
             return
         _check_map(value, atom.map, path, lines, duplicates)
     elif atom.scalar:
@@ -363,7 +364,7 @@ def _check(value: Any, kind: Type, path: tuple[str, ...], lines: list[str], dupl
         if value is None:
             return
         if not isinstance(value, list):
-            lines.append(_line(path, f"expected list, got &{{{_go(value)}}}"))
+            lines.append(_line(path, f"expected list, got &{{{go_text(value)}}}"))
             return
         _check_list(value, atom.list, path, lines, duplicates)
 
@@ -400,11 +401,11 @@ def _scalar_problem(scalar: str, value: Any) -> str:
     if scalar == "numeric" and (isinstance(value, bool) or not isinstance(value, (int, float))):
         return f"expected numeric (int or float), got {_go_type(value)}"
     if scalar == "string" and not isinstance(value, str):
-        return f"expected string, got &value.valueUnstructured{{Value:{_go(value)}}}"
+        return f"expected string, got &value.valueUnstructured{{Value:{go_text(value)}}}"
     if scalar == "boolean" and not isinstance(value, bool):
-        return f"expected boolean, got &{{{_go(value)}}}"
+        return f"expected boolean, got &{{{go_text(value)}}}"
     if scalar == "untyped" and isinstance(value, (dict, list)):
-        return f"expected any scalar, got &{{{_go(value)}}}"
+        return f"expected any scalar, got &{{{go_text(value)}}}"
     return ""
 
 
@@ -420,16 +421,16 @@ def _go_type(value: Any) -> str:
     return "[]interface {}" if isinstance(value, list) else "map[string]interface {}"
 
 
-def _go(value: Any) -> str:
+def go_text(value: Any) -> str:
     """A value as Go's %v prints it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
         return "<nil>"
     if isinstance(value, dict):
-        return "map[" + " ".join(f"{name}:{_go(value[name])}" for name in sorted(value)) + "]"
+        return "map[" + " ".join(f"{name}:{go_text(value[name])}" for name in sorted(value)) + "]"
     if isinstance(value, list):
-        return "[" + " ".join(_go(item) for item in value) + "]"
+        return "[" + " ".join(go_text(item) for item in value) + "]"
     return str(value)
 
 
