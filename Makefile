@@ -2,6 +2,7 @@
 #
 #   make test                   lint, then every tier that can run here; tells what could not run and how to get it
 #   make test REQUIRE_TIERS=1   the same, and a tier that cannot run fails (CI)
+#   make test TIERS="unit model"   only these
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV ?= .venv
 # An environment that somebody else prepared (tox) is used by setting BIN and READY, e.g. make lint BIN=/path/bin READY=
 BIN ?= $(VENV)/bin
 REQUIRE_TIERS ?= 0
-TIERS := unit model protocol integration
+TIERS := unit model protocol integration e2e
 MIN_COVERAGE := 90
 
 # The stamp's name carries the content of the lock, so a changed lock means a new install and a touched one does not.
@@ -23,7 +24,7 @@ COVERAGE += --cov-fail-under=$(MIN_COVERAGE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format $(TIERS) e2e cluster cluster-down servers coverage crash demo lock crds clean
+.PHONY: help test lint format $(TIERS) cluster cluster-down servers node coverage crash demo lock crds clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9 $$()A-Z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
@@ -38,7 +39,7 @@ $(READY): $(INPUTS)
 	@rm -f $(VENV)/.installed-* && touch $@
 
 # One pytest for all tiers: one count and one closing line, which is what CI reads, and coverage of all tiers together.
-test: lint servers ## lint and every tier, with coverage; REQUIRE_TIERS=1: all must run
+test: lint servers node ## lint and every tier, with coverage; REQUIRE_TIERS=1: all must run
 	TEST_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q $(COVERAGE)
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
@@ -52,11 +53,9 @@ format: $(READY) ## let ruff format and fix
 	$(BIN)/ruff check --fix .
 
 integration: servers
+e2e: servers node # real pods on a real node, from our image and manifests (Linux and root; hack/kind with Docker)
 $(TIERS): $(READY) ## one tier
-	TEST_TIERS="$@" $(BIN)/python -m pytest tests/$@ -q
-
-e2e: $(READY) ## real pods on a real node, from our image and manifests (Linux and root; hack/kind with Docker)
-	TEST_TIERS=e2e $(BIN)/python -m pytest tests/e2e -q --durations=10
+	TEST_TIERS="$@" $(BIN)/python -m pytest tests/$@ -q --durations=5
 
 cluster: ## that real node to play with; cluster-down takes it away. What is missing: python3 -m hack.cluster install
 	$(PYTHON) -m hack.cluster up
@@ -64,12 +63,17 @@ cluster: ## that real node to play with; cluster-down takes it away. What is mis
 cluster-down:
 	$(PYTHON) -m hack.cluster down
 
-coverage: $(READY) servers ## every tier, and fail under the threshold
+coverage: $(READY) servers node ## every tier, and fail under the threshold
 	TEST_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q --cov --cov-report=term-missing:skip-covered \
 	  --cov-report=html:.work/coverage --cov-fail-under=$(MIN_COVERAGE)
 
 servers: $(READY) ## build etcd, kube-apiserver, Tekton ... once, into the cache (or take KUBEBUILDER_ASSETS)
 	@$(BIN)/python -m hack.controlplane build $(if $(filter 1,$(REQUIRE_TIERS)),,--optional)
+
+# Not for e2e on a cluster that is there already (E2E_KUBECONFIG, E2E_CLUSTER), nor for tiers that need no node.
+NODE := $(if $(E2E_KUBECONFIG)$(E2E_CLUSTER),,$(filter e2e,$(TIERS)))
+node: $(READY) servers ## build the kubelet and the rest of a real node, and our image, into the cache
+	@$(if $(NODE),$(BIN)/python -m hack.cluster build $(if $(filter 1,$(REQUIRE_TIERS)),,--optional),true)
 
 crash: $(READY) servers ## kill, freeze or lose the answer at every write, on real servers; table in .work/crash (half an hour)
 	$(BIN)/python -m hack.crash $(CRASH)

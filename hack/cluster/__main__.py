@@ -1,4 +1,4 @@
-"""``python -m hack.cluster install|up|down|env|status|run``: a real one-node cluster here, without Docker."""
+"""``python -m hack.cluster install|build|up|down|env|status|run``: a real one-node cluster here, without Docker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 
 from hack.cluster import machine
-from hack.cluster.cluster import Cluster
+from hack.cluster.cluster import Cluster, prepare
 from hack.cluster.machine import MachineUnfit
 from hack.controlplane.binaries import BinariesMissing
 from hack.controlplane.plane import PlaneError
@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("install", "apt-get install the Debian packages that are missing"),
+        ("build", "build what is not in the cache: the node's binaries, our image and the base that it stands on"),
         ("up", "start the cluster, or what is missing of it; builds what is not in the cache"),
         ("down", "take the cluster down; nothing is left of it"),
         ("env", "print the shell's export lines; KUBECONFIG works inside the network namespace"),
@@ -28,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--name", default="default", help="which cluster (default: default)")
+        if name == "build":
+            command.add_argument("--optional", action="store_true", help="where it cannot be built: say why, exit 0")
         if name == "up":
             command.add_argument("--no-controller", action="store_true", help="Tekton only, without our Deployment")
         if name == "down":
@@ -48,6 +51,17 @@ def _install(options: argparse.Namespace) -> int:
     for problem in machine.problems(building=True):
         print(f"still missing: {problem}", file=sys.stderr)
     return 1 if machine.problems(building=True) else 0
+
+
+def _build(options: argparse.Namespace) -> int:
+    try:
+        for path in prepare(install=True).archives:
+            print(path)
+    except MachineUnfit as unfit:
+        if not options.optional:
+            raise
+        print(f"{unfit}\nthe e2e tier will not run", file=sys.stderr)
+    return 0
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -104,7 +118,15 @@ def _run(options: argparse.Namespace) -> int:
         return subprocess.run(options.words, env={**os.environ, **_environment(cluster)}, check=False).returncode
 
 
-_COMMANDS = {"install": _install, "up": _up, "down": _down, "env": _env, "status": _status, "run": _run}
+_COMMANDS = {
+    "install": _install,
+    "build": _build,
+    "up": _up,
+    "down": _down,
+    "env": _env,
+    "status": _status,
+    "run": _run,
+}
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -26,7 +26,7 @@ from hack.controlplane.processes import POLL_SECONDS
 _ENOUGH_SECONDS = 15.0
 _CGROUPS = Path("/sys/fs/cgroup")
 _NETNS = Path("/run/netns")
-_SHARED_DIRECTORIES = (
+SHARED_DIRECTORIES = (
     "/run/containerd/s",
     "/run/containerd",
     "/var/lib/cni/results",
@@ -129,7 +129,7 @@ def remove_traces(places: Places) -> None:
     # Made by ip, containerd and kubelet for everybody; each stays as long as anything is in it.
     if not list(_NETNS.glob("*")):
         subprocess.run(["umount", str(_NETNS)], capture_output=True, check=False)
-    for folder in [*_CGROUPS.glob("*/k8s.io"), *(Path(name) for name in _SHARED_DIRECTORIES), _NETNS]:
+    for folder in [*_CGROUPS.glob("*/k8s.io"), *(Path(name) for name in SHARED_DIRECTORIES), _NETNS]:
         _rmdir(folder)
 
 

@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,30 @@ CONTROLLER_NAMESPACE = "kubernaut-system"
 DEPLOYMENT = "workflowexecution-controller"
 _DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{CONTROLLER_NAMESPACE}/deployments/{DEPLOYMENT}"
 _ABSENT_WEBHOOKS = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a cluster is made of, all of it built. ``ours``: the archive of our image, None where it is not wanted."""
+
+    binaries: Binaries
+    node_tools: Mapping[str, Path]
+    helpers: Sequence[Path]
+    ours: Path | None
+
+    @property
+    def archives(self) -> list[Path]:
+        """Every image that the node gets."""
+        return [*self.helpers, *([self.ours] if self.ours is not None else [])]
+
+
+def prepare(*, install: bool, progress: Progress = print_progress) -> Parts:
+    """Build what is not in the cache. Raises MachineUnfit, BinariesMissing or BuildFailed."""
+    machine.require(building=install and not build.archive().exists())
+    binaries = resolve([tool.name for tool in TOOLS], tekton=True, progress=progress)
+    node_tools = tools.resolve(binaries["kubectl"], progress)
+    helpers = images.write_all(tools.cache_root() / "images", node_tools["entrypoint"])
+    return Parts(binaries, node_tools, helpers, build.image(progress) if install else None)
 
 
 class Cluster(Plane):
@@ -62,18 +87,14 @@ class Cluster(Plane):
         ``install=False`` leaves our manifests out. What has to be built is built first. Raises MachineUnfit,
         BinariesMissing or PlaneError; nothing is left then.
         """
-        machine.require(building=install and not build.archive().exists())
-        binaries = resolve([tool.name for tool in TOOLS], tekton=True, progress=progress)
-        node_tools = tools.resolve(binaries["kubectl"], progress)
-        archives = images.write_all(tools.cache_root() / "images", node_tools["entrypoint"])
-        if install:
-            archives.append(build.image(progress))
+        parts = prepare(install=install, progress=progress)
         cluster = cls(ROOT / name)
         with cluster._locked():
+            cluster._state["image"] = str(parts.ours or "")
             try:
                 cluster.network.create()
                 with cluster.entered():
-                    cluster._bring_up(binaries, node_tools, archives, owner_pid, install)
+                    cluster._bring_up(parts, owner_pid)
             except BaseException:
                 cluster._take_down()
                 raise
@@ -98,29 +119,28 @@ class Cluster(Plane):
         """Inside this block, sockets and processes of this thread are in the cluster's network namespace."""
         return self.network.entered()
 
+    @property
+    def image(self) -> Path | None:
+        """The archive of our image that the node runs; sources that change meanwhile do not change it."""
+        path = Path(self._state.get("image", ""))
+        return path if path.is_file() else None
+
     # -- up --------------------
 
-    def _bring_up(
-        self,
-        binaries: Binaries,
-        node_tools: dict[str, Path],
-        archives: Sequence[Path],
-        owner_pid: int | None,
-        install: bool,
-    ) -> None:
+    def _bring_up(self, parts: Parts, owner_pid: int | None) -> None:
         began = time.monotonic()
 
         def done(stage: str) -> None:
             self.times[stage] = round(time.monotonic() - began, 1)
 
-        self._remember(binaries, owner_pid)
-        self._define(binaries)
-        node.define(self.processes, node_tools, self.places, self.kubeconfig, self._state["ports"])
-        webhook.define(self.processes, binaries["tekton-webhook"], self.kubeconfig, self._state["ports"])
+        self._remember(parts.binaries, owner_pid)
+        self._define(parts.binaries)
+        node.define(self.processes, parts.node_tools, self.places, self.kubeconfig, self._state["ports"])
+        webhook.define(self.processes, parts.binaries["tekton-webhook"], self.kubeconfig, self._state["ports"])
         self._mount_image_store()
         for name in ("etcd", "registry", "containerd"):
             self.processes.start(name)
-        importing = _Background(lambda: self._import(archives))
+        importing = _Background(lambda: self._import(parts.archives))
         self._await_healthy("etcd")
         self.processes.start("kube-apiserver")
         self._await_healthy("kube-apiserver")
@@ -146,7 +166,7 @@ class Cluster(Plane):
         done("node")
         importing.result()
         done("images")
-        if install:
+        if parts.ours is not None:
             self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(OVERLAY), check=True)
             self.await_deployment()
             done("controller")
@@ -161,6 +181,10 @@ class Cluster(Plane):
             f"--advertise-address={ADDRESS}",
             "--endpoint-reconciler-type=lease",
             "--kubelet-preferred-address-types=InternalIP",
+        ]
+        self.processes.records["kube-controller-manager"].argv += [
+            f"--node-monitor-grace-period={node.GRACE_SECONDS}s",
+            "--node-monitor-period=2s",
         ]
 
     @property

@@ -19,6 +19,8 @@ from hack.controlplane.processes import ProcessTable
 NAME = "node-1"
 POD_NETWORK = "10.88.0.0/24"
 PROCESSES = ("containerd", "kube-scheduler", "kube-proxy", "kubelet")
+# A node that says nothing for so long is called not ready, not after 50 s. Longer than a restart of the API server.
+GRACE_SECONDS = 20
 PORTS = ("kube-scheduler", "kube-proxy-health", "kube-proxy-metrics", "kubelet-health")
 
 
@@ -171,6 +173,8 @@ def _kubelet(places: Places, port: Mapping[str, int]) -> dict[str, Any]:
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "shutdownGracePeriod": "0s",
+        # Renewed every quarter of it.
+        "nodeLeaseDurationSeconds": 8,
         "kubeAPIQPS": 200,
         "kubeAPIBurst": 400,
         "registryPullQPS": 0,

@@ -164,6 +164,13 @@ class ProcessTable:
         self.exit_codes[name] = self._children.pop(record.pid).returncode
         return False
 
+    def disown(self) -> None:
+        """Leave what was started here to run on without us; nobody waits for it any more."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.returncode = 0  # else Popen complains when it is collected
+        self._children.clear()
+
     def states(self) -> Iterator[tuple[Record, str]]:
         """Each record with ``running`` or ``stopped``."""
         for record in self.records.values():

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from hack.controlplane import Plane
 from hack.controlplane.plane import REPOSITORY
 from tests.support.cluster import HOME, Controller
 from tests.support.eventually import eventually
 from tests.support.workloads import Workloads, sleeping
+
+CRDS = REPOSITORY / "manifests" / "crds"
 
 
 def test_runs_under_restricted_pod_security(cluster: Plane, controller: Controller) -> None:
@@ -54,14 +59,34 @@ def test_scale_to_zero_and_back(wfe: Workloads, controller: Controller) -> None:
 
 
 def test_upgrade_of_the_crds_in_place(wfe: Workloads, cluster: Plane) -> None:
-    """Applying the manifests again, CRDs and all, while a run is in flight changes nothing for it."""
-    name = wfe.start(sleeping(8))
+    """SPEC 1: a newer schema comes, then ours again, while a run is in flight. At each the API server ends all watches
+    of the kind; what runs goes on, what is asked for meanwhile is done, and nothing of a status is lost."""
+    name = wfe.start(sleeping(10))
     eventually(lambda: wfe.running_pod(name), 60, what="the pod to run")
-    crds = REPOSITORY / "manifests" / "crds"
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(crds), check=True)
-    extra = [{"op": "add", "path": "/metadata/labels", "value": {"e2e.kubernaut.ai/upgraded": "true"}}]
-    for crd in ("workflowexecutions", "targetlocks"):
-        patch = ("patch", "crd", f"{crd}.kubernaut.ai", "--type=json", "--patch", json.dumps(extra))
-        cluster.kubectl(*patch, check=True)
-    assert wfe.await_phase(name, timeout=60)["phase"] == "Completed"
+    before = wfe.status(name)
+    newer = [with_a_new_field(path) for path in CRDS.glob("kubernaut.ai_*.yaml")]
+    try:
+        cluster.apply(*newer)
+        eventually(lambda: "LATER" in table(cluster, wfe), what="the newer schema to be served")
+        meanwhile = wfe.start(sleeping(1))
+        eventually(lambda: wfe.running_pod(meanwhile), 60, what="the pod to run")
+    finally:
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS), check=True)
+    eventually(lambda: "LATER" not in table(cluster, wfe), what="our schema to be served again")
+    after = wfe.await_phase(name, timeout=60)
+    assert (after["phase"], after["pipelineRunRef"]) == ("Completed", before["pipelineRunRef"])
+    assert wfe.await_phase(meanwhile, timeout=60)["phase"] == "Completed"
     assert wfe.finish(sleeping(1))["phase"] == "Completed"
+
+
+def with_a_new_field(path: Path) -> dict[str, Any]:
+    crd: dict[str, Any] = yaml.safe_load(path.read_text())
+    (version,) = crd["spec"]["versions"]
+    version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["later"] = {"type": "string"}
+    version["additionalPrinterColumns"].append({"name": "Later", "type": "string", "jsonPath": ".status.later"})
+    return crd
+
+
+def table(cluster: Plane, wfe: Workloads) -> str:
+    """What kubectl shows: the columns are those of the schema that is served."""
+    return cluster.kubectl("get", "workflowexecutions", "-n", wfe.namespace, check=True).stdout

@@ -14,19 +14,38 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hack.cluster import Cluster, MachineUnfit
-from hack.cluster.cluster import sweep
+from hack.cluster import Cluster, MachineUnfit, traces
+from hack.cluster.cluster import ROOT, sweep
 from hack.controlplane import BinariesMissing, Plane, RestClient
+from tests.support.eventually import eventually
 
 Object = dict[str, Any]
 HOME = "kubernaut-system"
 DEPLOYMENT = "workflowexecution-controller"
 CONTROLLER_USER = f"system:serviceaccount:{HOME}:{DEPLOYMENT}"
+
+
+# Limits short enough to wait for.
+CONFIG: Object = {
+    "controller": {"namespace": "kubernaut-system", "metricsAddress": ":9090", "healthAddress": ":8081"},
+    "execution": {
+        "namespace": "kubernaut-workflows",
+        "serviceAccount": "kubernaut-workflow-runner",
+        "cooldownPeriod": "0s",
+        "baseCooldownPeriod": "20s",
+        "resolutionTimeout": "15s",
+        "startTimeout": "40s",
+        "sweepInterval": "5s",
+        "runRetention": "60s",
+    },
+    "logging": {"level": "debug", "format": "json"},
+}
 
 
 class External(Plane):
@@ -100,9 +119,11 @@ def provide(inside: Inside, work_dir: Path) -> Iterator[Plane]:
         inside.use(running)
         yield running
         running.close()
+        running.processes.disown()
         inside.use(None)
         return
     sweep()
+    before = traces.machine()
     try:
         cluster = Cluster.launch(f"pytest-{os.getpid()}", owner_pid=os.getpid())
     except (MachineUnfit, BinariesMissing) as missing:
@@ -114,7 +135,21 @@ def provide(inside: Inside, work_dir: Path) -> Iterator[Plane]:
         yield cluster
     finally:
         inside.use(None)
-        cluster.stop(keep=os.environ.get("KEEP_PLANE") == "1")
+        keep = os.environ.get("KEEP_PLANE") == "1"
+        cluster.stop(keep=keep)
+    if not keep:
+        left = partial(left_since, before, cluster.name)
+        # The kernel takes its time over control groups and mounts.
+        eventually(lambda: not left(), what="the cluster to leave nothing", on_failure=left)
+
+
+def left_since(before: set[str], name: str) -> set[str]:
+    """What a cluster has left: nothing, after all that the tests of this tier did to it.
+
+    While another one runs here, only what names this one is surely of this one.
+    """
+    left = traces.machine() - before
+    return {trace for trace in left if name in trace} if any(ROOT.glob("*")) else left
 
 
 class Controller:
@@ -128,21 +163,52 @@ class Controller:
         """Replace the configuration (JSON is YAML) and roll out. Its namespace enforces restricted Pod Security."""
         label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
         self.cluster.client.merge_patch(f"/api/v1/namespaces/{HOME}", label)
-        data = {"data": {"config.yaml": json.dumps(config)}}
-        self.cluster.client.merge_patch(f"/api/v1/namespaces/{HOME}/configmaps/workflowexecution-config", data)
+        self._write(config)
         self.cluster.client.merge_patch(self._path, {"spec": {"replicas": replicas}})
         self.roll_out()
+
+    def reconfigure(self, config: Object) -> None:
+        """Replace the configuration under the running replicas; returns when each of them says that it took it."""
+        before = {pod["metadata"]["name"]: self.metrics(pod, "workflowexecution_config_info") for pod in self.pods()}
+        self._write(config)
+        # The kubelet looks at a ConfigMap when it next looks at the pod: within a minute, or when the pod changes.
+        stamp = {"metadata": {"annotations": {"e2e.kubernaut.ai/config": str(time.time_ns())}}}
+        for name in before:
+            self.cluster.client.merge_patch(f"/api/v1/namespaces/{HOME}/pods/{name}", stamp)
+
+        def taken() -> bool:
+            return all(
+                self.metrics(pod, "workflowexecution_config_info") != before.get(pod["metadata"]["name"])
+                for pod in self.pods()
+            )
+
+        eventually(taken, 120, what="every replica to take the configuration")
+
+    def _write(self, config: Object) -> None:
+        data = {"data": {"config.yaml": json.dumps(config)}}
+        self.cluster.client.merge_patch(f"/api/v1/namespaces/{HOME}/configmaps/workflowexecution-config", data)
+
+    def metrics(self, pod: Object, prefix: str) -> list[str]:
+        """The lines of one metric of one replica, through the API server."""
+        port = next(port for port in pod["spec"]["containers"][0]["ports"] if port["name"] == "metrics")
+        path = f"/api/v1/namespaces/{HOME}/pods/{pod['metadata']['name']}:{port['containerPort']}/proxy/metrics"
+        _, _, answer = self.cluster.client.exchange("GET", path)
+        return [line for line in answer.decode().splitlines() if line.startswith(prefix)]
 
     def roll_out(self) -> None:
         """New pods for old ones, one after the other; returns when they are all new and ready."""
         stamp = {"metadata": {"annotations": {"e2e.kubernaut.ai/restarted": str(time.time_ns())}}}
         self.cluster.client.merge_patch(self._path, {"spec": {"template": stamp}})
+        self.settle()
+
+    def settle(self) -> None:
+        """Returns when every wanted replica is there, new and available."""
         self._await("rollout", "status", "--timeout=120s", f"deployment/{DEPLOYMENT}")
 
     def scale(self, replicas: int) -> None:
         """Returns when there are exactly so many pods."""
         self.cluster.client.merge_patch(self._path, {"spec": {"replicas": replicas}})
-        self._await("rollout", "status", "--timeout=120s", f"deployment/{DEPLOYMENT}")
+        self.settle()
         if replicas == 0:
             self._await("wait", "--for=delete", "--timeout=90s", "pod", "-l", f"app.kubernetes.io/name={DEPLOYMENT}")
 

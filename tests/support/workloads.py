@@ -68,13 +68,23 @@ class Workloads(Executions):
         (pod,) = self.pods(name)
         return self.plane.kubectl("logs", "-n", EXECUTION, pod["metadata"]["name"], "-c", container, check=True).stdout
 
+    def said(self, name: str) -> str:
+        """All that Events say about a WorkflowExecution."""
+        items = self.plane.client.get(f"/api/v1/namespaces/{self.namespace}/events")["items"]
+        return "\n".join(item["message"] for item in items if item["involvedObject"]["name"] == name)
+
+    def failures(self, target: str) -> int:
+        """Pre-execution failures in a row that the ledger holds against a target, of all workflows."""
+        return sum(entry.get("consecutiveFailures", 0) for entry in self.lock_status(target).get("workflows", []))
+
     def clear_block(self, target: str) -> None:
-        """As an operator: looked at it, may go on."""
+        """As an operator: looked at it, may go on. Without a block it is the streak of failures that is cleared."""
         lock = self.lock(target)
         assert lock is not None
         prefix = "kubernaut.ai/clear-block"
+        status = lock["status"]
         annotations = {
-            prefix: lock["status"]["block"]["by"]["uid"],
+            prefix: status["block"]["by"]["uid"] if "block" in status else status["lastExecution"]["uid"],
             f"{prefix}-by": "e2e",
             f"{prefix}-reason": "looked at the target, it is as before",
         }
