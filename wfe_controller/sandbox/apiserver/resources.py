@@ -32,6 +32,10 @@ class Strategy:
     """PUT without a resourceVersion overwrites whatever is there."""
     returns_deleted = False
     """DELETE answers with the object that is gone, not with a Status."""
+    keeps_status = False
+    """Despite a status subresource, create and update take the status that the client sends."""
+    orphans_by_default = False
+    """DELETE without a propagation policy leaves dependents alone (batch/v1 Jobs)."""
 
     def default(self, obj: Json) -> None:
         """Fill what the client left out (after decoding, on every write)."""
@@ -53,6 +57,20 @@ class Strategy:
 
     def validate_status(self, obj: Json, old: Json) -> list[Cause]:
         return []
+
+    graceful = False
+    """A deletion marks the object even when it goes at once (pods)."""
+
+    def grace(self, obj: Json, asked: int | None) -> int:
+        """Seconds between DELETE and the end of the object; 0 = at once (all but pods)."""
+        return 0
+
+    def may_end(self, obj: Json) -> bool:
+        """Whether a deleted object without finalizers may go (namespaces have finalizers of their own)."""
+        return True
+
+    def mark_deleting(self, obj: Json) -> None:
+        """What else changes when the deletion begins (the phase of a namespace)."""
 
     def warnings(self, obj: Json, old: Json | None) -> list[str]:
         """Texts for Warning headers."""

@@ -71,9 +71,13 @@ class StatusError(Exception):
         self.message = message
         self.details = dict(details) if details is not None else None
         self.headers = dict(headers or {})
+        self.metadata: Json = {}
+        """Of the Status object; holds the token with which an expired list can go on."""
 
     def to_json(self) -> Json:
-        return failure(self.code, self.reason, self.message, self.details)
+        status = failure(self.code, self.reason, self.message, self.details)
+        status["metadata"] = self.metadata
+        return status
 
     def encode(self) -> bytes:
         return encode_status(self.to_json())

@@ -1,0 +1,215 @@
+"""The sockets of the embedded server: HTTP/1.1 over loopback, by aiohttp.web.
+
+Nothing is decided here. A request is read whole (3 MiB at most), handed to :meth:`ApiServer.handle`, and its answer
+written; watch lines go out as they come. Whatever a client sends, or how it leaves, ends that connection and nothing
+else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Protocol
+from urllib.parse import unquote
+
+import structlog
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from wfe_controller.sandbox.apiserver import message
+from wfe_controller.sandbox.apiserver.message import ConnectionDropped, Stream
+from wfe_controller.sandbox.apiserver.server import MAX_BODY, ApiServer
+from wfe_controller.sandbox.apiserver.status import too_large
+
+SHUTDOWN_SECONDS = 1.0
+KEEPALIVE_SECONDS = 75.0
+START_SECONDS = 10.0
+
+_log = structlog.get_logger("wfe.sandbox.apiserver")
+
+
+class HttpFront:
+    """One listening address of one server."""
+
+    def __init__(self, server: ApiServer, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._server = server
+        self._host = host
+        self._port = port
+        self._runner: web.ServerRunner | None = None
+        self.address: tuple[str, int] = (host, port)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+    async def start(self) -> None:
+        """Listen; ``address`` holds the port then. Raises OSError when the port is taken."""
+        handler = web.Server(
+            self._handle,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            max_line_size=32 * 1024,
+            max_field_size=32 * 1024,
+            read_bufsize=256 * 1024,
+        )
+        runner = web.ServerRunner(handler, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        self._runner = runner
+        listening = socket.create_server((self._host, self._port), reuse_port=False)
+        listening.setblocking(False)
+        await web.SockSite(runner, listening).start()
+        host, port = listening.getsockname()[:2]
+        self.address = (host, port)
+
+    async def stop(self) -> None:
+        """Close the address and every connection; watches end."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await _body(request)
+        if body is None:
+            refusal = too_large(f"limit is {MAX_BODY}")
+            answer = web.Response(status=413, body=refusal.encode(), content_type=message.JSON)
+            answer.force_close()
+            return answer
+        path, _, query = request.raw_path.partition("?")
+        asked = message.Request(
+            method=request.method,
+            path=unquote(path),
+            query=message.parse_query(query),
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=body,
+        )
+        try:
+            answer_ = await self._server.handle(asked)
+        except ConnectionDropped:
+            _drop(request)
+            raise ConnectionResetError("dropped by a fault") from None
+        if isinstance(answer_, Stream):
+            return await self._stream(request, answer_)
+        return web.Response(status=answer_.status, headers=answer_.headers, body=answer_.body)
+
+    async def _stream(self, request: web.BaseRequest, stream: Stream) -> web.StreamResponse:
+        response = web.StreamResponse(status=stream.status, headers=stream.headers)
+        if request.version >= HttpVersion11:
+            response.enable_chunked_encoding()
+        try:
+            await response.prepare(request)
+            async for chunk in stream.lines:
+                await response.write(chunk)
+            await response.write_eof()
+        except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError):
+            pass  # the client has gone: that ends a watch, and is nobody's fault
+        except ConnectionDropped:
+            _drop(request)
+        finally:
+            close = getattr(stream.lines, "aclose", None)
+            if close is not None:
+                await close()
+        return response
+
+
+async def _body(request: web.BaseRequest) -> bytes | None:
+    """The whole body; None when it is longer than the limit."""
+    if not request.body_exists:
+        return b""
+    if (request.content_length or 0) > MAX_BODY:
+        return None
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > MAX_BODY:
+            return None
+        parts.append(chunk)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _drop(request: web.BaseRequest) -> None:
+    """End the connection without another byte."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
+class Running(Protocol):
+    """A server in a thread of its own."""
+
+    url: str
+
+    def call(self, function: Callable[[], object]) -> object:
+        """Run a function in the server's loop and give back what it returns."""
+
+
+class _Thread:
+    def __init__(self, make: Callable[[], ApiServer], host: str, port: int) -> None:
+        self._make = make
+        self._host, self._port = host, port
+        self._started = threading.Event()
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self.server: ApiServer | None = None
+        self.url = ""
+        self.thread = threading.Thread(target=self._main, name="apiserver", daemon=True)
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for the start
+            self._error = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self.server = self._make()
+        front = HttpFront(self.server, host=self._host, port=self._port)
+        await front.start()
+        self.url = front.url
+        self._started.set()
+        await self._stop.wait()
+        await self.server.close()
+        await front.stop()
+
+    def start(self) -> None:
+        self.thread.start()
+        self._started.wait(START_SECONDS)
+        if self._error is not None:
+            raise self._error
+        if not self.url:
+            raise TimeoutError("the embedded server did not start")
+
+    def stop(self) -> None:
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self.thread.join(START_SECONDS)
+
+    def call(self, function: Callable[[], object]) -> object:
+        if self._loop is None:
+            raise RuntimeError("the server is not running")
+
+        async def run() -> object:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(START_SECONDS)
+
+
+@contextlib.contextmanager
+def serve_in_thread(make: Callable[[], ApiServer], *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Running]:
+    """Run a server in a thread, for tests and tools that are not asyncio.
+
+    ``make`` is called inside that thread's loop. The server is touched from outside only through ``call``.
+    """
+    thread = _Thread(make, host, port)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.stop()

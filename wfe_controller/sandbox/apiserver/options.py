@@ -1,0 +1,153 @@
+"""Options of a request: its query (and the body of a DELETE), checked as the real server checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wfe_controller.sandbox.apiserver import decode
+from wfe_controller.sandbox.apiserver.managedfields import manager_name, option_causes
+from wfe_controller.sandbox.apiserver.message import Request
+from wfe_controller.sandbox.apiserver.status import Cause, StatusError, bad_request, cause, invalid, quote
+
+Json = dict[str, Any]
+
+_VALIDATIONS = ("", "Ignore", "Strict", "Warn")
+_POLICIES = ("Foreground", "Background", "Orphan")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """Of create, update and patch."""
+
+    dry_run: bool
+    manager: str
+    """Who owns the fields; "" when neither the query nor the User-Agent says so."""
+    validation: str
+    """Ignore, Warn or Strict."""
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """``propagation`` is "" when not said; ``grace`` is in seconds, None when not said."""
+
+    dry_run: bool
+    propagation: str
+    grace: int | None
+    uid: str | None
+    resource_version: str | None
+
+
+def write_options(request: Request, kind: str, *, apply: bool = False) -> WriteOptions:
+    """``kind`` is CreateOptions, UpdateOptions or PatchOptions."""
+    query = request.query
+    if not query:
+        if apply:
+            raise invalid("meta.k8s.io", kind, "", option_causes("", apply=True, force=None))
+        return WriteOptions(False, manager_name("", request.header("user-agent")), "Warn", False)
+    dry_run = [value for value in query.get("dryRun", ()) if value]
+    validation = request.param("fieldValidation")
+    manager = request.param("fieldManager")
+    causes: list[Cause] = []
+    force = request.flag("force") if "force" in query and kind == "PatchOptions" else None
+    # Only patches know "force"; the other two rules about the manager hold everywhere.
+    causes += option_causes(manager, apply=apply, force=force)
+    causes += _dry_run_causes(dry_run)
+    if validation not in _VALIDATIONS:
+        supported = ", ".join(quote(value) for value in _VALIDATIONS)
+        text = f"Unsupported value: {quote(validation)}: supported values: {supported}"
+        causes.append(cause("NotSupported", "fieldValidation", text))
+    if causes:
+        raise invalid("meta.k8s.io", kind, "", causes)
+    manager = manager_name(manager, request.header("user-agent"))
+    return WriteOptions(bool(dry_run), manager, validation or "Warn", bool(force))
+
+
+def delete_options(request: Request) -> DeleteOptions:
+    """From the body when there is one, else from the query."""
+    if request.body:
+        given = _decode_delete_options(request)
+    else:
+        given = {name: values[0] for name, values in request.query.items() if values and values[0]}
+        if "dryRun" in given:
+            given["dryRun"] = request.query["dryRun"]
+        if "orphanDependents" in given:
+            given["orphanDependents"] = request.flag("orphanDependents")
+        if "gracePeriodSeconds" in given:
+            given["gracePeriodSeconds"] = integer(given["gracePeriodSeconds"])
+    return _delete_options(given)
+
+
+def _delete_options(given: Json) -> DeleteOptions:
+    dry_run = [value for value in given.get("dryRun") or [] if value]
+    policy = given.get("propagationPolicy")
+    orphan = given.get("orphanDependents")
+    causes = []
+    if policy is not None and orphan is not None:
+        text = f"Invalid value: {quote(policy)}: orphanDependents and deletionPropagation cannot be both set"
+        causes.append(cause("Invalid", "propagationPolicy", text))
+    if policy is not None and policy not in _POLICIES:
+        supported = ", ".join(quote(value) for value in (*_POLICIES, "nil"))
+        text = f"Unsupported value: {quote(policy)}: supported values: {supported}"
+        causes.append(cause("NotSupported", "propagationPolicy", text))
+    causes += _dry_run_causes(dry_run)
+    if causes:
+        raise invalid("meta.k8s.io", "DeleteOptions", "", causes)
+    if orphan is not None:
+        policy = "Orphan" if orphan else "Background"
+    preconditions = given.get("preconditions") or {}
+    grace = given.get("gracePeriodSeconds")
+    return DeleteOptions(
+        bool(dry_run),
+        policy or "",
+        grace if isinstance(grace, int) else None,
+        preconditions.get("uid"),
+        preconditions.get("resourceVersion"),
+    )
+
+
+def _decode_delete_options(request: Request) -> Json:
+    obj = decode.decode(request.body, request.header("content-type", "application/json")).value
+    if not isinstance(obj, dict):
+        obj = {}
+    version, kind = obj.get("apiVersion") or "meta.k8s.io/v1", obj.get("kind") or "DeleteOptions"
+    if kind != "DeleteOptions":
+        raise bad_request(
+            f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+        )
+    return obj
+
+
+def _dry_run_causes(given: Sequence[str]) -> list[Cause]:
+    if not given or list(given) == ["All"]:
+        return []
+    shown = "[" + ", ".join(quote(value) for value in given) + "]"
+    return [cause("NotSupported", "dryRun", f'Unsupported value: {shown}: supported values: "All"')]
+
+
+def integer(text: str) -> int:
+    """A number of the query. Raises 400 as Go's strconv words it."""
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    if not digits.isascii() or not digits.isdigit():
+        raise bad_request(f"strconv.ParseInt: parsing {quote(text)}: invalid syntax")
+    value = int(text)
+    if not -(2**63) <= value < 2**63:
+        raise bad_request(f"strconv.ParseInt: parsing {quote(text)}: value out of range")
+    return value
+
+
+def revision(text: str) -> int:
+    """A resourceVersion. Raises ValueError with the text of Go's strconv."""
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"strconv.ParseUint: parsing {quote(text)}: invalid syntax")
+    value = int(text)
+    if value >= 2**64:
+        raise ValueError(f"strconv.ParseUint: parsing {quote(text)}: value out of range")
+    return value
+
+
+def untyped(error: ValueError, prefix: str = "") -> StatusError:
+    """What the real server says where it did not expect an error: 500 without a reason."""
+    return StatusError(500, "", prefix + str(error))

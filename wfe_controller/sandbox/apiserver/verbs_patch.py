@@ -1,0 +1,158 @@
+"""PATCH: four languages, one way into an update.
+
+``patches`` and ``apply`` know the languages; here is what stands around them: media types, what a patch may not touch,
+how a broken result is refused, and that an apply creates what is missing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from wfe_controller.sandbox.apiserver import decode, goyaml, patches
+from wfe_controller.sandbox.apiserver.core import Answer, Call, Core
+from wfe_controller.sandbox.apiserver.gotypes import Mismatch
+from wfe_controller.sandbox.apiserver.options import WriteOptions, write_options
+from wfe_controller.sandbox.apiserver.status import (
+    StatusError,
+    bad_request,
+    cause,
+    invalid,
+    quote,
+    unsupported_media_type,
+)
+from wfe_controller.sandbox.apiserver.store import Stored
+from wfe_controller.sandbox.apiserver.verbs import check_name, check_namespace, create_object, update_object
+
+Json = dict[str, Any]
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+
+def patch(core: Core, call: Call) -> Answer:
+    """PATCH of an object or of its status."""
+    media_type = _media_type(call)
+    applies = media_type == APPLY_PATCH
+    options = write_options(call.request, "PatchOptions", apply=applies)
+    stored = call.kind.table.get(call.key)
+    if applies:
+        return _apply(core, call, stored, options)
+    if stored is None:
+        raise call.missing()
+    old = call.kind.load(stored)
+    new = _patched(call, media_type, old)
+    if not isinstance(new, dict):
+        new = {}
+    _settle(call, new, options, [])
+    check_name(new, call.name)
+    check_namespace(new, call.namespace)
+    return update_object(core, call, stored, new, options)
+
+
+def _media_type(call: Call) -> str:
+    given = call.request.header("content-type").partition(";")[0].strip().lower()
+    if call.info.custom:
+        if given not in (JSON_PATCH, MERGE_PATCH, APPLY_PATCH):
+            raise unsupported_media_type((JSON_PATCH, MERGE_PATCH, APPLY_PATCH))
+    elif given not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH):
+        raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+    return given
+
+
+def _patched(call: Call, media_type: str, old: Json) -> Any:
+    body = call.request.body
+    if media_type == JSON_PATCH:
+        return patches.json_patch(old, body)
+    if media_type == MERGE_PATCH:
+        return patches.merge_patch(old, body)
+    return patches.strategic_merge(old, body, call.info.schema or {})
+
+
+def _settle(call: Call, new: Json, options: WriteOptions, problems: list[str]) -> None:
+    """Identity, Go types and unknown fields of the result of a patch, refused as the real server refuses them."""
+    info = call.info
+    text = ""
+    try:
+        unknown = call.kind.schema.prune(new)
+    except Mismatch as error:
+        raise _invalid_patch(new, str(error)) from error
+    if new.get("metadata") is None:
+        new["metadata"] = {}
+    found = [*problems, *unknown]
+    if options.validation == "Strict" and found:
+        text = f"strict decoding error: {', '.join(found)}"
+        raise _invalid_patch(new, text)
+    if options.validation == "Warn":
+        call.warnings.extend(found)
+    for name, wanted in (("kind", info.kind), ("apiVersion", info.api_version)):
+        given = new.get(name) or ""
+        if given == wanted:
+            continue
+        if not info.custom:
+            raise bad_request(
+                f"{new.get('kind') or ''} in version {quote(_version(new))} cannot be handled as a {info.kind}: "
+                f"converting ({_version(new)}.{new.get('kind') or ''}) to (v1.{info.kind}): unknown conversion"
+            )
+        shown = new.get("kind") or ""
+        subject = metadata_name(new)
+        raise invalid(
+            info.group, shown, subject, [cause("Invalid", name, f"Invalid value: {quote(given)}: must be {wanted}")]
+        )
+
+
+def metadata_name(obj: Json) -> str:
+    metadata = obj.get("metadata")
+    return str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
+
+
+def _version(obj: Json) -> str:
+    return str(obj.get("apiVersion") or "").rpartition("/")[2]
+
+
+def _invalid_patch(new: Json, why: str) -> StatusError:
+    shown = msgspec.json.encode(new, order="sorted").decode()
+    return invalid("", "", "", [cause("Invalid", "patch", f"Invalid value: {quote(shown)}: {why}")])
+
+
+def _apply(core: Core, call: Call, stored: Stored | None, options: WriteOptions) -> Answer:
+    applied, problems = _applied(call)
+    info = call.info
+    if "metadata" not in applied or applied["metadata"] is None:
+        applied["metadata"] = {}
+    manager = call.kind.manager(call.subresource)
+    live = call.kind.load(stored) if stored is not None else None
+    if live is None and call.subresource:
+        raise call.missing()
+    new = manager.apply(live, applied, manager=options.manager, force=options.force, now=core.now())
+    metadata = new.setdefault("metadata", {})
+    if stored is None:
+        metadata.setdefault("name", call.name)
+    _settle(call, new, options, problems)
+    check_name(new, call.name)
+    check_namespace(new, call.namespace)
+
+    def keep(*_: Json) -> None:
+        """managedFields are already those of the apply."""
+
+    if stored is None:
+        if info.has_status and not info.strategy.keeps_status:
+            new.pop("status", None)
+        return create_object(core, call, new, options, own=keep)
+    return update_object(core, call, stored, new, options, own=keep)
+
+
+def _applied(call: Call) -> tuple[Json, list[str]]:
+    body = call.request.body
+    try:
+        parsed = goyaml.parse(body)
+    except goyaml.YamlProblem as error:
+        raise bad_request(f"error decoding YAML: {error}") from error
+    if not isinstance(parsed.value, dict):
+        raise bad_request("error decoding YAML: the patch is not an object")
+    if parsed.depth > decode.MAX_KEPT_DEPTH:
+        raise bad_request(f"the object is nested deeper than {decode.MAX_KEPT_DEPTH} levels")
+    return parsed.value, list(parsed.duplicates)

@@ -1,0 +1,142 @@
+"""One open watch: which events of a table it is told, in which form, and when it ends.
+
+``lists`` reads the options and makes one; ``http`` and the in-process transport write what :meth:`Watch.lines` yields.
+A watch hears of events synchronously, inside the write; it encodes them when it is read. One that is not read for
+QUEUE events is cut, as kube-apiserver's watch cache does with slow readers: nothing is ever left out silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from wfe_controller.sandbox.apiserver.store import Event, Stored, Table
+
+Json = dict[str, Any]
+Matcher = Callable[[Stored], bool]
+Renderer = Callable[[str, Stored], bytes]
+
+QUEUE = 10_000
+BOOKMARK_SECONDS = 60.0
+CHUNK = 256
+"""Events written at once at most: the others of the loop get their turn."""
+
+
+class Watch:
+    """Events of one table after one revision, for one client.
+
+    ``matches`` None = everything. ``render`` gives the line of one event. ``bookmark`` gives the line of a bookmark for
+    a revision, or is None when the client did not ask for any. ``timeout`` is in seconds. ``first`` are lines that come
+    before every event (initial events, and the bookmark that ends them).
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        matches: Matcher | None,
+        render: Renderer,
+        bookmark: Callable[[int], bytes] | None,
+        revision: Callable[[], int],
+        timeout: float,
+        first: Iterable[bytes] = (),
+        backlog: Iterable[Event] = (),
+        interval: float = BOOKMARK_SECONDS,
+    ) -> None:
+        self._table = table
+        self._matches = matches
+        self._render = render
+        self._bookmark = bookmark
+        self._revision = revision
+        self._timeout = timeout
+        self._interval = interval
+        self._first = deque(first)
+        self._queue: deque[tuple[str, Stored]] = deque()
+        self._wake = asyncio.Event()
+        self._ended = False
+        self._last: bytes | None = None
+        for event in backlog:
+            self._hear(event)
+        # Registered at once, not with the first read: no event may fall between the answer's head and its body.
+        table.listeners.add(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        seen = transition(event, self._matches)
+        if seen is None:
+            return
+        if len(self._queue) >= QUEUE:
+            self.cut()
+            return
+        self._queue.append(seen)
+        self._wake.set()
+
+    def cut(self, last: bytes | None = None) -> None:
+        """End the watch after what is queued; ``last`` is one more line (an ERROR event)."""
+        self._ended = True
+        self._last = last
+        self._table.listeners.discard(self._hear)
+        self._wake.set()
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Chunks of lines, until the timeout, a cut, or the reader's aclose."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._timeout
+        next_bookmark = loop.time() + self._interval
+        try:
+            if self._first:
+                yield b"".join(self._first)
+                self._first.clear()
+            while True:
+                while self._queue:
+                    part = [self._queue.popleft() for _ in range(min(len(self._queue), CHUNK))]
+                    yield b"".join(self._render(type_, stored) for type_, stored in part)
+                if self._ended:
+                    if self._last is not None:
+                        yield self._last
+                    return
+                self._wake.clear()
+                limit = end if self._bookmark is None else min(end, next_bookmark)
+                # A timer and one Event instead of wait_for: this runs once per chunk and watch.
+                timer = loop.call_at(limit, self._wake.set)
+                try:
+                    await self._wake.wait()
+                finally:
+                    timer.cancel()
+                if self._queue or self._ended:
+                    continue
+                now = loop.time()
+                if now >= end:
+                    return
+                if self._bookmark is not None and now >= next_bookmark:
+                    next_bookmark = now + self._interval
+                    yield self._bookmark(self._revision())
+        finally:
+            self._table.listeners.discard(self._hear)
+
+
+def transition(event: Event, matches: Matcher | None) -> tuple[str, Stored] | None:
+    """How an event looks to somebody who sees only matching objects; None: not at all.
+
+    An object that stops matching is DELETED in its old state, with the revision of the change.
+    """
+    if matches is None:
+        return event.type, event.new
+    before = event.old is not None and matches(event.old)
+    if event.type == "DELETED":
+        return ("DELETED", event.new) if before else None
+    after = matches(event.new)
+    if after:
+        return ("MODIFIED" if before else "ADDED"), event.new
+    if before and event.old is not None:
+        return "DELETED", _with_revision(event.old, event.revision)
+    return None
+
+
+def _with_revision(stored: Stored, revision: int) -> Stored:
+    old, new = (b'"resourceVersion":"%d"' % number for number in (stored.revision, revision))
+    # Where the server put it: an annotation could hold the same text only with its quotes escaped.
+    return msgspec.structs.replace(stored, revision=revision, data=stored.data.replace(old, new, 1))
