@@ -26,7 +26,7 @@ class Schema:
     @classmethod
     def compile(cls, openapi: Json | None, *, builtin: bool = False) -> Schema:
         """``builtin``: the schema is one of ``definitions``. None: objects are taken as they are."""
-        if builtin:
+        if builtin or (openapi is not None and gotypes.DEFINITION in openapi):
             return cls(None, gotypes.compiled(openapi) if openapi is not None else None)
         return cls(Node.compile(openapi) if openapi is not None else None, None)
 
