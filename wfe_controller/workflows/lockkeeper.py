@@ -196,7 +196,9 @@ class LockKeeper:
             return None
         if state is HolderState.TERMINAL:
             self._world.wake(ObjectKey(holder.namespace, holder.name))
-            return RequeueAfter(1.0)
+            # Blocked by itself and still held: it has ended in its status only, and what goes on may go on for long.
+            alive = record.block is not None and record.block.by_uid == holder.uid
+            return RequeueAfter(self._world.settings().poll_interval if alive else 1.0)
         return await self._release_gone(record, holder)
 
     async def _release_gone(self, record: LockRecord, holder: Holder) -> Outcome:

@@ -176,3 +176,22 @@ async def test_the_sweep_only_wakes() -> None:
     await bench.sweeper.sweep()
     assert key in bench.woken
     assert [call for call in bench.api.calls if call.writes] == []
+
+
+async def test_a_holder_that_ended_in_its_status_only_is_not_asked_for_every_second() -> None:
+    """A forged end: the target is blocked and held until its run is over, which may take half an hour; one such object
+    must not use up the requests of all the others."""
+    bench = Bench()
+    key = bench.create(wfe())
+    await bench.reconcile(key)
+    (run,) = bench.runs()
+    bench.set_status(RUNS, run, working())
+    bench.children(run, task_run(), pod("Running"))
+    status = {**bench.status(key), "phase": "Completed", "completionTime": rfc3339(at(1))}
+    bench.set_status(names.WORKFLOWEXECUTIONS, bench.wfe(key), status)
+    assert await bench.reconcile(key) == RequeueAfter(10.0)
+    assert bench.lock_status(TARGET)["block"]["reason"] == "OrphanedRun"
+    assert "holder" in bench.lock_status(TARGET)
+    assert "OrphanedRun" in [reason for _, reason in bench.told.events]
+    bench.clock.advance(10)
+    assert await bench.keep(LOCK) == RequeueAfter(10.0)
