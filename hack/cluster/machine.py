@@ -24,7 +24,12 @@ NODE_FILES = {
     "/bin/ip": "iproute2",
     "/bin/mount": "mount",
 }
-BUILD_FILES = {"/usr/bin/buildah": "buildah", "/usr/sbin/debootstrap": "debootstrap"}
+BUILD_FILES = {
+    "/usr/bin/buildah": "buildah",
+    "/usr/sbin/debootstrap": "debootstrap",
+    # Without it debootstrap takes whatever the mirror says.
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
+}
 
 
 class MachineUnfit(Exception):

@@ -78,6 +78,9 @@ class External(Plane):
     def stop_process(self, name: str, *, kill: bool = False) -> None:
         pytest.skip("outages are only played on a cluster of hack/cluster")
 
+    def start_process(self, name: str) -> None:
+        """Nothing was stopped."""
+
     def close(self) -> None:
         super().close()
         self._proxy.terminate()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from hack.cluster import build, cleanup, images, machine
+from hack.cluster import build, cleanup, images, machine, traces
 from hack.cluster.node import Places
 from hack.controlplane import binaries
 from hack.controlplane.plane import REPOSITORY
@@ -93,3 +96,31 @@ def test_directories_with_mounts_are_never_removed(tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="still mounted"):
         cleanup.remove_directories(places)
     assert (places.work / "kubelet").exists()
+
+
+def test_a_process_that_names_a_cluster_is_a_trace_of_it() -> None:
+    """What the e2e tier asserts at its end must be able to fail."""
+    word = "/wfe-cluster/somebody"
+    before = traces.machine()
+    with subprocess.Popen([sys.executable, "-c", "input()", word], stdin=subprocess.PIPE) as process:
+        assert [trace for trace in traces.machine() - before if word in trace] == [
+            f"process {process.pid} {sys.executable} -c input() {word}"
+        ]
+        process.kill()
+    assert not [trace for trace in traces.machine() - before if word in trace]
+
+
+@pytest.mark.parametrize("script", sorted((REPOSITORY / "hack" / "kind").glob("*.sh")), ids=lambda path: path.name)
+def test_the_scripts_for_kind_are_shell(script: Path) -> None:
+    """No Docker here: syntax is all that can be tried."""
+    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_kind_gets_the_versions_that_everything_else_is_tested_with() -> None:
+    names = dict(re.findall(r"^([A-Z]+)=(v\S+)$", (REPOSITORY / "hack/kind/names.sh").read_text(), re.MULTILINE))
+    assert names == {
+        "KUBERNETES": binaries.pinned_version("kubernetes", "k8s.io/kubernetes"),
+        "TEKTON": binaries.pinned_version("tekton", binaries.TEKTON_MODULE),
+    }
+    assert "--kustomize manifests/overlays/dev" in (REPOSITORY / "hack/kind/up.sh").read_text()
