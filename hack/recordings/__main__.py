@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 
 import yaml
 
-from hack.controlplane import BinariesMissing, Plane, PlaneError, tekton
+from hack.controlplane import BinariesMissing, Plane, PlaneError
 from hack.controlplane.binaries import resolve
 from hack.controlplane.plane import planes_root, sweep
 from hack.recordings.company import Company
@@ -59,16 +61,18 @@ def main() -> int:
 
 def start(*, simulated: bool) -> Plane:
     """A plane with Tekton, or with nothing but Tekton's kinds."""
-    plane = Plane.start(planes_root() / f"recordings-{os.getpid()}", tekton=not simulated, owner_pid=os.getpid())
-    if simulated:
-        install_kinds(plane)
-    return plane
+    place = planes_root() / f"recordings-{os.getpid()}"
+    return bare(place) if simulated else Plane.start(place, owner_pid=os.getpid())
 
 
-def install_kinds(plane: Plane) -> None:
+def bare(place: Path) -> Plane:
+    """A plane with Tekton's kinds, which are there before the garbage collector starts, and without Tekton."""
     objects = resolve([], tekton=True).tekton_objects
     assert objects is not None
-    tekton.install(plane.client, objects)
+    with tempfile.TemporaryDirectory() as directory:
+        kinds = Path(directory) / "tekton.json"
+        kinds.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": json.loads(objects.read_text())}))
+        return Plane.start(place, tekton=False, manifests=[kinds], owner_pid=os.getpid())
 
 
 async def record(plane: Plane, situations: list[Situation], into: Path, simulated: bool) -> int:

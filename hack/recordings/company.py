@@ -20,10 +20,10 @@ from wfe_controller.sandbox.simulators.tekton.simulator import TektonSimulator
 class Company:
     """One simulation for any number of situations, each in a namespace of its own."""
 
-    def __init__(self, api: Api, *, clock: Clock, simulated: bool, seed: int = 1) -> None:
+    def __init__(self, api: Api, *, clock: Clock, simulated: bool, speed: float = 1.0, seed: int = 1) -> None:
         self._api, self._clock = api, clock
         self._bundles: dict[str, list[Json]] = {}
-        self._simulation = Simulation(api, clock=clock, rng=random.Random(seed))
+        self._simulation = Simulation(api, clock=clock, rng=random.Random(seed), speed=speed)
         self._pods = PodSimulator(self._simulation)
         if simulated:
             TektonSimulator(self._simulation, Bundles(self._bundles))

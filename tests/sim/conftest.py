@@ -9,7 +9,7 @@ import pytest
 
 from hack.controlplane import BinariesMissing, Plane
 from hack.controlplane.plane import planes_root, sweep
-from hack.recordings.__main__ import install_kinds
+from hack.recordings.__main__ import bare
 
 
 @pytest.fixture(scope="session")
@@ -17,13 +17,12 @@ def bare_plane() -> Iterator[Plane]:
     """Without one the tests are skipped with the remedy, or fail where REQUIRE_TIERS=1 (CI)."""
     sweep()
     try:
-        plane = Plane.start(planes_root() / f"pytest-sim-{os.getpid()}", tekton=False, owner_pid=os.getpid())
+        plane = bare(planes_root() / f"pytest-sim-{os.getpid()}")
     except BinariesMissing as missing:
         if os.environ.get("REQUIRE_TIERS") == "1":
             pytest.fail(f"the tests of the simulators are required here: {missing}")
         pytest.skip(f"no control plane: {missing}")
     try:
-        install_kinds(plane)
         yield plane
     finally:
         plane.stop(keep=os.environ.get("KEEP_PLANE") == "1")

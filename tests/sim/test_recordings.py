@@ -7,7 +7,6 @@ its own, on a real API server, so that its schema, its validation and its garbag
 from __future__ import annotations
 
 import asyncio
-import uuid
 from pathlib import Path
 
 import pytest
@@ -22,28 +21,28 @@ from wfe_controller.kube.client.transport import ConnectionSettings, Transport
 from wfe_controller.kube.clock import RealClock
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
-AT_ONCE = 6
+AT_ONCE = 10
 
 
 @pytest.fixture(scope="module")
 def played(bare_plane: Plane) -> dict[str, Object | NeverOver]:
-    return asyncio.run(_play_all(bare_plane))
+    namespaces = {situation.name: f"sim-{situation.name}" for situation in SITUATIONS}
+    for namespace in namespaces.values():
+        bare_plane.ensure_namespace(namespace)
+    return asyncio.run(_play_all(bare_plane, namespaces))
 
 
-async def _play_all(plane: Plane) -> dict[str, Object | NeverOver]:
+async def _play_all(plane: Plane, namespaces: dict[str, str]) -> dict[str, Object | NeverOver]:
     clock = RealClock()
     transport = await Transport.connect(ConnectionSettings(kubeconfig=str(plane.kubeconfig)), clock=clock)
-    company = Company(Api(transport, throttle=None, clock=clock), clock=clock, simulated=True)
+    company = Company(Api(transport, throttle=None, clock=clock), clock=clock, simulated=True, speed=3.0)
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(situation: Situation) -> Object | NeverOver:
         async with turn:
-            namespace = f"sim-{uuid.uuid4().hex[:8]}"
-            await asyncio.to_thread(plane.ensure_namespace, namespace)
+            bundle = f"registry.invalid/{situation.name}:v1"
             try:
-                return await company.play(
-                    situation, namespace=namespace, bundle=f"registry.invalid/{situation.name}:v1"
-                )
+                return await company.play(situation, namespace=namespaces[situation.name], bundle=bundle)
             except NeverOver as error:
                 return error
 
