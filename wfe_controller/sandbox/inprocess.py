@@ -97,7 +97,10 @@ class InProcessTransport:
         answer = await self._ask(asked, limit, where)
         if isinstance(answer, message.Stream):
             raise ConnectionFailed(f"{where}: a stream where one answer was expected")
-        return Response(answer.status, answer.headers, answer.body)
+        headers = answer.headers
+        if answer.warnings:
+            headers = {**headers, "Warning": ", ".join(answer.warnings)}
+        return Response(answer.status, headers, answer.body)
 
     @asynccontextmanager
     async def stream(

@@ -88,8 +88,8 @@ class Core:
                 if stores or info.storage not in self._stored_in:
                     self._stored_in[info.storage] = info
             self._stored_in_revision = self.registry.revision
-        info = self._stored_in.get(storage)
-        return None if info is None else self.kinds.of(info)
+        found = self._stored_in.get(storage)
+        return None if found is None else self.kinds.of(found)
 
     def kind_of(self, info: ResourceInfo) -> Kind:
         return self.kinds.of(info)

@@ -49,6 +49,7 @@ class HttpFront:
         """Listen; ``address`` holds the port then. Raises OSError when the port is taken."""
         handler = web.Server(
             self._handle,
+            handler_cancellation=True,  # an idle watch ends with its client, not with its next event
             access_log=None,
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=32 * 1024,
@@ -71,6 +72,9 @@ class HttpFront:
             self._runner = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         body = await _body(request)
         if body is None:
             refusal = too_large(f"limit is {MAX_BODY}")
@@ -92,10 +96,15 @@ class HttpFront:
             raise ConnectionResetError("dropped by a fault") from None
         if isinstance(answer_, Stream):
             return await self._stream(request, answer_)
-        return web.Response(status=answer_.status, headers=answer_.headers, body=answer_.body)
+        response = web.Response(status=answer_.status, headers=answer_.headers, body=answer_.body)
+        for warning in answer_.warnings:
+            response.headers.add("Warning", warning)
+        return response
 
     async def _stream(self, request: web.BaseRequest, stream: Stream) -> web.StreamResponse:
         response = web.StreamResponse(status=stream.status, headers=stream.headers)
+        for warning in stream.warnings:
+            response.headers.add("Warning", warning)
         if request.version >= HttpVersion11:
             response.enable_chunked_encoding()
         try:

@@ -51,7 +51,7 @@ class Kind:
     @cached_property
     def rules(self) -> Rules | None:
         """None when the schema has none: evaluation is not worth a walk then."""
-        if self.info.schema is None or not _mentions_rules(self.info.schema):
+        if not self.info.custom or self.info.schema is None or not _mentions_rules(self.info.schema):
             return None
         return Rules.compile(self.info.schema)
 

@@ -311,8 +311,8 @@ def render_list(core: Core, call: Call, page: Page) -> Answer:
         return Answer(200, obj=_table(core, call, page.chosen, metadata))
     if transform.startswith("PartialObjectMetadata"):
         items = [metadata_only(kind.load(stored), call.form) for stored in page.chosen]
-        head = {"kind": "PartialObjectMetadataList", "apiVersion": call.form.version, "metadata": metadata}
-        return Answer(200, obj={**head, "items": items})
+        listed: Json = {"kind": "PartialObjectMetadataList", "apiVersion": call.form.version, "metadata": metadata}
+        return Answer(200, obj={**listed, "items": items})
     joined = b",".join([kind.encode_item(stored) for stored in page.chosen])
     encode = msgspec.json.encode
     if info.custom:

@@ -50,6 +50,8 @@ class Response:
     status: int
     headers: dict[str, str]
     body: bytes = b""
+    warnings: tuple[str, ...] = ()
+    """Values of Warning headers, one header each."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Stream:
     status: int
     headers: dict[str, str]
     lines: AsyncIterator[bytes]
+    warnings: tuple[str, ...] = ()
 
 
 def parse_query(text: str) -> dict[str, list[str]]:

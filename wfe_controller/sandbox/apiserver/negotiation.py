@@ -43,7 +43,7 @@ def negotiate(request: Request, *, custom: bool = False) -> Form:
     pretty = wants_pretty(request)
     if not pretty and accept in ("", JSON, "*/*"):
         return _PLAIN
-    chosen = _choose(accept)
+    chosen = _choose(accept, custom)
     if chosen is None:
         raise not_acceptable(MEDIA_TYPES) if custom else unavailable()
     media_type, transform, version = chosen
@@ -64,7 +64,7 @@ def wants_pretty(request: Request) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _choose(accept: str) -> tuple[str, str, str] | None:
+def _choose(accept: str, custom: bool) -> tuple[str, str, str] | None:
     """Media type, transform and its apiVersion of the best clause that can be served."""
     clauses = []
     for position, clause in enumerate(accept.split(",") if accept else ["*/*"]):
@@ -79,7 +79,9 @@ def _choose(accept: str) -> tuple[str, str, str] | None:
             quality = 0.0
         clauses.append((-quality, position, media_type.strip().lower(), parameters))
     for _, _, media_type, parameters in sorted(clauses, key=lambda entry: entry[:2]):
-        served = {"*/*": JSON, "application/*": JSON, JSON: JSON, YAML: YAML}.get(media_type)
+        served = {"*/*": JSON, JSON: JSON, YAML: YAML}.get(media_type)
+        if media_type == "application/*" and custom:  # the router of built-in kinds does not know it
+            served = JSON
         transform = parameters.get("as", "")
         version = parameters.get("v", "v1")
         if served is None:

@@ -29,6 +29,7 @@ from wfe_controller.sandbox.apiserver import (
 from wfe_controller.sandbox.apiserver.auth import Auth
 from wfe_controller.sandbox.apiserver.collect import Collector
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Clock, Core
+from wfe_controller.sandbox.apiserver.definers import TABLE
 from wfe_controller.sandbox.apiserver.faults import Act, Facts, Fault, Faults
 from wfe_controller.sandbox.apiserver.message import JSON, YAML, ConnectionDropped, Request, Response, Stream
 from wfe_controller.sandbox.apiserver.rbac import User, bootstrap
@@ -36,6 +37,7 @@ from wfe_controller.sandbox.apiserver.resources import Registry
 from wfe_controller.sandbox.apiserver.routes import Route
 from wfe_controller.sandbox.apiserver.status import (
     StatusError,
+    bad_request,
     internal,
     method_not_routed,
     no_such_route,
@@ -76,6 +78,8 @@ class ApiServer:
         self.core = Core(store=Store(history=history), registry=Registry(), clock=clock, rng=rng, uid=uid)
         for info in builtin.resources(clock.now, rng):
             self.core.registry.add(info)
+            if hasattr(info.strategy, "existing"):
+                info.strategy.existing = self._definitions
         self.auth = Auth(self.core, tokens)
         self.faults = Faults()
         self.collector = Collector(self.core)
@@ -105,6 +109,10 @@ class ApiServer:
                     cut()
         await self.collector.close()
 
+    def _definitions(self) -> list[Json]:
+        """Every stored CustomResourceDefinition."""
+        return [stored.decode() for stored in self.core.store.table(TABLE).objects.values()]
+
     # -- requests --------------------
 
     async def handle(self, request: Request) -> Response | Stream:
@@ -133,6 +141,8 @@ class ApiServer:
             raise too_large(f"limit is {MAX_BODY}")
         if not route.resource:
             return self._path(request, route)
+        if request.method == "HEAD":
+            raise method_not_routed()
         call = self._call(request, route, user)
         call.warnings = warnings
         facts = self._facts(call) if self.faults else None
@@ -182,11 +192,12 @@ class ApiServer:
         if verb == "list":
             return lists.render_list(core, call, await lists.list_page(core, call))
         if verb == "create":
-            if call.name:
+            if call.name and not info.custom:  # the handler of CRDs does not look at the name
                 raise method_not_routed()
+            call.name = ""
             return verbs.create(core, call)
         if verb in ("update", "patch") and not call.name:
-            raise method_not_routed()
+            raise bad_request("name must be provided") if info.custom else method_not_routed()
         if verb == "update":
             return verbs.update(core, call)
         if verb == "patch":
@@ -200,37 +211,29 @@ class ApiServer:
     # -- answers --------------------
 
     def _answer(self, call: Call, answer: Answer) -> Response:
-        headers = self._headers(call.form.media_type, call.warnings)
+        headers = _headers(call.form.media_type)
+        warnings = _warnings(call.warnings)
         if answer.text is not None:
             return Response(answer.code, {"Content-Type": "text/plain"}, answer.text.encode())
         if answer.data is not None:
             body = answer.data if call.form.plain else negotiation.reform(answer.data, call.form)
-            return Response(answer.code, headers, body if not call.form.plain else body + b"\n")
+            return Response(answer.code, headers, body if not call.form.plain else body + b"\n", warnings)
         if answer.stored is not None and call.form.plain:
-            return Response(answer.code, headers, call.kind.encode(answer.stored) + b"\n")
+            return Response(answer.code, headers, call.kind.encode(answer.stored) + b"\n", warnings)
         obj = call.kind.load(answer.stored) if answer.stored is not None else answer.obj
         if obj is None:
             return Response(answer.code, {}, b"")
         if call.form.transform and "items" not in obj and obj.get("kind") == call.info.kind:
             obj = lists.render_one(self.core, call, obj)
-        return Response(answer.code, headers, negotiation.write(obj, call.form))
+        return Response(answer.code, headers, negotiation.write(obj, call.form), warnings)
 
     def _refusal(self, request: Request, error: StatusError, warnings: list[str]) -> Response:
         form = negotiation.Form(pretty=negotiation.wants_pretty(request))
         if YAML in request.header("accept") and JSON not in request.header("accept"):
             form = negotiation.Form(media_type=YAML)
-        headers = self._headers(form.media_type, warnings)
+        headers = _headers(form.media_type)
         headers.update(error.headers)
-        return Response(error.code, headers, negotiation.write(error.to_json(), form))
-
-    @staticmethod
-    def _headers(media_type: str, warnings: list[str]) -> dict[str, str]:
-        headers = {"Content-Type": media_type, "Cache-Control": "no-cache, private"}
-        if warnings:
-            # One header a warning in reality; joined with commas means the same (RFC 9110) and fits a mapping.
-            distinct = list(dict.fromkeys(warnings))
-            headers["Warning"] = ", ".join(f"299 - {json.dumps(text, ensure_ascii=False)}" for text in distinct)
-        return headers
+        return Response(error.code, headers, negotiation.write(error.to_json(), form), _warnings(warnings))
 
     def _path(self, request: Request, route: Route) -> Response:
         """Everything that is not about a resource."""
@@ -249,7 +252,7 @@ class ApiServer:
         fault = self.faults.take(facts, Act.CUT) if facts is not None else None
         if fault is not None:
             lines = _cut(lines, fault)
-        return Stream(200, self._headers(call.form.media_type, call.warnings), lines)
+        return Stream(200, _headers(call.form.media_type), lines, _warnings(call.warnings))
 
     @staticmethod
     def _facts(call: Call) -> Facts:
@@ -271,6 +274,14 @@ class ApiServer:
             return None
         fault = self.faults.take(self._facts(call), Act.STALE)
         return None if fault is None else max(0, self.core.store.revision - fault.behind)
+
+
+def _headers(media_type: str) -> dict[str, str]:
+    return {"Content-Type": media_type, "Cache-Control": "no-cache, private"}
+
+
+def _warnings(texts: list[str]) -> tuple[str, ...]:
+    return tuple(f"299 - {json.dumps(text, ensure_ascii=False)}" for text in dict.fromkeys(texts)) if texts else ()
 
 
 async def _cut(lines: AsyncIterator[bytes], fault: Fault) -> AsyncIterator[bytes]:

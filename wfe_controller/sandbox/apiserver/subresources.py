@@ -10,7 +10,7 @@ from wfe_controller.sandbox.apiserver.auth import Auth, Token
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Core
 from wfe_controller.sandbox.apiserver.options import DeleteOptions, write_options
 from wfe_controller.sandbox.apiserver.rbac import User
-from wfe_controller.sandbox.apiserver.selectors import parse_selector
+from wfe_controller.sandbox.apiserver.selectors import from_object
 from wfe_controller.sandbox.apiserver.status import (
     Cause,
     StatusError,
@@ -23,6 +23,7 @@ from wfe_controller.sandbox.apiserver.status import (
     method_not_allowed,
     method_not_routed,
     no_such_route,
+    stale,
     success,
 )
 from wfe_controller.sandbox.apiserver.store import Stored
@@ -228,7 +229,7 @@ def _spend_budget(core: Core, call: Call, stored: Stored) -> None:
     budgets = []
     for found in core.store.table("poddisruptionbudgets.policy").objects.values():
         selector = (found.decode().get("spec") or {}).get("selector")
-        if found.namespace == stored.namespace and selector is not None and parse_selector(selector)(stored.labels):
+        if found.namespace == stored.namespace and selector is not None and from_object(selector)(stored.labels):
             budgets.append(found)
     if not budgets:
         return
@@ -319,7 +320,7 @@ def _finalize(core: Core, call: Call) -> Answer:
     new = call.kind.load(stored)
     given = body["metadata"].get("resourceVersion")
     if given and given != str(stored.revision):
-        raise verbs.stale("", call.info.plural, call.name)
+        raise stale("", call.info.plural, call.name)
     finalizers = (body.get("spec") or {}).get("finalizers") or []
     new["spec"] = {"finalizers": finalizers} if finalizers else {}
     return verbs.commit_update(core, call.kind, stored, old, new, dry_run=options.dry_run)

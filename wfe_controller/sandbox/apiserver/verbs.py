@@ -9,10 +9,11 @@ Kept here: nothing is stored before everything was checked; a write that changes
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
-from wfe_controller.sandbox.apiserver import admission, decode, managedfields, names
+from wfe_controller.sandbox.apiserver import admission, cel, decode, managedfields, names
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Core
 from wfe_controller.sandbox.apiserver.kinds import Kind
 from wfe_controller.sandbox.apiserver.options import WriteOptions, revision, untyped, write_options
@@ -163,9 +164,17 @@ def _create_causes(kind: Kind, obj: Json) -> list[Cause]:
     causes = names.validate_metadata(obj, kind.info)
     causes += kind.schema.validate(obj)
     causes += kind.info.strategy.validate_create(obj)
-    if kind.rules is not None and not causes:
-        causes += kind.rules.evaluate(obj, None)
-    return causes
+    causes += _scale_causes(kind, obj)
+    return _with_rules(kind, causes, obj, None)
+
+
+def _with_rules(kind: Kind, causes: list[Cause], obj: Json, old: Json | None) -> list[Cause]:
+    """CEL rules run unless what was found before makes them meaningless, and then say so."""
+    if kind.rules is None:
+        return causes
+    if cel.blocked(causes):
+        return [*causes, cel.NOT_CHECKED]
+    return causes + kind.rules.evaluate(obj, old)
 
 
 # -- update --------------------
@@ -309,13 +318,40 @@ def _update_causes(call: Call, new: Json, old: Json) -> list[Cause]:
     causes = names.validate_metadata(new, info, old)
     changed = names.validate_update(new, old)
     causes = [*changed, *causes, *changed] if changed else causes
-    causes += kind.schema.validate(new)
+    if call.subresource == "status" and info.custom:
+        causes += kind.schema.validate_status(new, old)
+    else:
+        causes += kind.schema.validate(new, old)
     if call.subresource == "status":
         causes += info.strategy.validate_status(new, old)
     else:
         causes += info.strategy.validate_update(new, old)
-    if kind.rules is not None and not causes:
-        causes += kind.rules.evaluate(new, old)
+        causes += _scale_causes(kind, new)
+    return _with_rules(kind, causes, new, old)
+
+
+def _scale_causes(kind: Kind, obj: Json) -> list[Cause]:
+    """The replicas a CRD's scale subresource stands for must be readable and not negative."""
+    paths = kind.info.scale
+    if paths is None or not kind.info.custom:
+        return []
+    causes = []
+    for path in (paths.spec_replicas, paths.status_replicas):
+        value: Any = obj
+        for step in path.strip(".").split("."):
+            if not isinstance(value, dict):
+                type_ = "int64" if isinstance(value, int) else type(value).__name__
+                shown = json.dumps(value)
+                text = f"{path} accessor error: {shown} is of the type {type_}, expected map[string]interface{{}}"
+                causes.append(cause("Invalid", path, f"Invalid value: 0: {text}"))
+                value = None
+                break
+            value = value.get(step)
+            if value is None:
+                break
+        if isinstance(value, int) and value < 0:
+            text = f"Invalid value: {value}: should be a non-negative integer"
+            causes.append(cause("Invalid", path, text))
     return causes
 
 

@@ -22,6 +22,7 @@ Renderer = Callable[[str, Stored], bytes]
 
 QUEUE = 10_000
 BOOKMARK_SECONDS = 60.0
+LAST_BOOKMARK_SECONDS = 2.0
 CHUNK = 256
 """Events written at once at most: the others of the loop get their turn."""
 
@@ -85,7 +86,7 @@ class Watch:
         """Chunks of lines, until the timeout, a cut, or the reader's aclose."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._timeout
-        next_bookmark = loop.time() + self._interval
+        next_bookmark = self._next_bookmark(loop.time(), end)
         try:
             if self._first:
                 yield b"".join(self._first)
@@ -112,10 +113,15 @@ class Watch:
                 if now >= end:
                     return
                 if self._bookmark is not None and now >= next_bookmark:
-                    next_bookmark = now + self._interval
+                    next_bookmark = self._next_bookmark(now, end)
                     yield self._bookmark(self._revision())
         finally:
             self._table.listeners.discard(self._hear)
+
+    def _next_bookmark(self, now: float, end: float) -> float:
+        """Once a minute, and once shortly before the end, so that the next watch has a fresh place to start from."""
+        last = end - LAST_BOOKMARK_SECONDS
+        return min(now + self._interval, last) if last > now else now + self._interval
 
 
 def transition(event: Event, matches: Matcher | None) -> tuple[str, Stored] | None:
