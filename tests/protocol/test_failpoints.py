@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.rawserver import RawServer, ok
+from tests.support.rawserver import RawServer, ok, refuse
 from wfe_controller.api import names
 from wfe_controller.app.failpoints import ARMED, CALLS, VARIABLE, Armed, FailingTransport, Names
 from wfe_controller.kube.client.transport import ConnectionSettings, Response
@@ -224,3 +224,16 @@ def test_one_put_of_a_lock_from_another(before: Any, after: Any, what: str) -> N
     points.saw(LOCK.removesuffix("/status"), Response(200, {}, json.dumps(read).encode()))
     point = points.point("PUT", LOCK, json.dumps({"status": after}).encode())
     assert point == f"update-targetlocks-status-{what}"
+
+
+async def test_a_refused_write_leaves_the_point_to_the_one_that_is_committed(
+    transport: FailingTransport, server: RawServer, tmp_path: Path
+) -> None:
+    """Two workers create the record of one target at once; the one that asked first is told AlreadyExists, because the
+    other one's request was faster. That other one is the commit behind which the process was to die."""
+    server.on("POST", RUNS, refuse(409, "AlreadyExists"), ok({"kind": "PipelineRun"}))
+    arm(tmp_path, "after", "lose")
+    assert (await post(transport)).status == 409
+    with pytest.raises(ConnectionFailed):
+        await post(transport)
+    assert (tmp_path / f"hit-x.{os.getpid()}").exists()

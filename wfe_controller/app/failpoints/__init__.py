@@ -234,12 +234,15 @@ class FailingTransport(Transport):
         await super().close()
 
     def _armed(self, point: str, subject: str) -> Armed | None:
-        """The armed point, when this call is the one that is meant."""
+        """The armed point, when this call may be the one that is meant; claiming it decides.
+
+        Not only the nth call itself: of two creates on their way the later one may be the one that is committed.
+        """
         armed = Armed.read(self._directory / ARMED)
         if armed is None or armed.point != point or (armed.about and not any(a in subject for a in armed.about)):
             return None
         self._counted[armed.id] += 1
-        return armed if self._counted[armed.id] == armed.nth else None
+        return armed if self._counted[armed.id] >= armed.nth else None
 
     def _claim(self, armed: Armed) -> bool:
         """False when another replica was faster."""
