@@ -231,6 +231,7 @@ async def test_a_refused_write_leaves_the_point_to_the_one_that_is_committed(
 ) -> None:
     """Two workers create the record of one target at once; the one that asked first is told AlreadyExists, because the
     other one's request was faster. That other one is the commit behind which the process was to die."""
+    server.forget()
     server.on("POST", RUNS, refuse(409, "AlreadyExists"), ok({"kind": "PipelineRun"}))
     arm(tmp_path, "after", "lose")
     assert (await post(transport)).status == 409
