@@ -10,12 +10,15 @@ import copy
 import http.client
 import json
 import os
+import re
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import yaml
 
 from tests.contract.servers import Server
 from tests.contract.transcript import Symbols, pick
@@ -135,12 +138,15 @@ class Session:
         if payload is not None and content_type is not None:
             all_headers["Content-Type"] = content_type
         answer = self.wire.exchange(method, self.wire.encode(method, path, query, all_headers, payload))
-        asked = self.symbols.text(f"{method} {path}" + (f" {query}" if query else ""))
+        named = {
+            key: "RV" if key == "resourceVersion" and _is_version(str(value)) else value for key, value in query.items()
+        }
+        asked = self.symbols.text(f"{method} {path}" + (f" {named}" if named else ""))
         seen = _decoded(answer)
         if answer.status != code:
             self.unexpected(f"{asked}: {answer.status} instead of {code}: {self.symbols.text(str(seen))[:1500]}")
         if not quiet:
-            shown = copy.deepcopy(seen)
+            shown = seen
             if keep and answer.status < 300:
                 shown = pick(shown, keep)
             if show is not None:
@@ -209,6 +215,28 @@ class Session:
         if accept is not None:
             found["Accept"] = accept
         return {**found, **(more or {})}
+
+    def kubectl(
+        self,
+        *args: str,
+        input: Any = None,
+        code: int = 0,
+        user: str = "admin",
+        show: Callable[[str], Any] | None = None,
+    ) -> str:
+        """kubectl in the case's namespace; what it printed goes into the transcript, YAML and JSON as values."""
+        text = input if isinstance(input, str) or input is None else json.dumps(input)
+        done = self.server.run_kubectl(f"--namespace={self.ns}", *args, input=text, user=user)
+        asked = self.symbols.text(f"kubectl {' '.join(args)}")
+        if done.returncode != code:
+            self.unexpected(f"{asked}: {done.returncode} instead of {code}: {done.stdout[-800:]} {done.stderr[-800:]}")
+        step: Json = {"ask": asked, "code": done.returncode}
+        if done.stdout:
+            step["out"] = self.symbols.clean(show(done.stdout) if show else _printed(done.stdout, args))
+        if done.stderr:
+            step["err"] = self.symbols.clean(_lines(done.stderr))
+        self.steps.append(step)
+        return done.stdout
 
     # -- common preparations ---------------
 
@@ -313,18 +341,37 @@ class Watch:
         return events
 
     def record(self, event: Json, keep: str = "") -> None:
-        shown = copy.deepcopy(event)
+        shown = event
         if event["type"] == "BOOKMARK":  # its version is wherever the server stands, not that of an object
-            shown["object"].setdefault("metadata", {})["resourceVersion"] = ""
+            metadata = {**event["object"]["metadata"], "resourceVersion": "RV"}
+            shown = {**event, "object": {**event["object"], "metadata": metadata}}
         elif keep:
-            shown["object"] = pick(shown["object"], keep)
+            shown = {**event, "object": pick(event["object"], keep)}
         self._step.setdefault("events", []).append(self._symbols.clean(shown))
 
 
 def _decoded(answer: Answer) -> Any:
-    if answer.headers.get("content-type", "").split(";")[0] == "application/json":
+    if answer.body[:1] in (b"{", b"[") and "yaml" not in answer.headers.get("content-type", ""):
         try:
             return json.loads(answer.body)
         except ValueError:
             pass
     return answer.body.decode(errors="replace")
+
+
+def _printed(text: str, args: tuple[str, ...]) -> Any:
+    """Output as a value where it is YAML or JSON, else its lines."""
+    if any(arg in ("-ojson", "-oyaml", "--output=json", "--output=yaml") for arg in args):
+        return yaml.load(text, Loader=yaml.BaseLoader)  # times and numbers stay text
+    return _lines(text)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with the ages and the widths of columns taken out."""
+    lines = [re.sub(r"(?<=\s)(\d+s|<invalid>)(?=\s|$)", "AGE", line.rstrip()) for line in text.splitlines()]
+    return [re.sub(r" {2,}", "  ", line) for line in lines]
+
+
+def _is_version(text: str) -> bool:
+    """Whether it is a version some write has given out, not one that the case made up."""
+    return text.isdigit() and 2 <= len(text) <= 8

@@ -169,7 +169,7 @@ def test_get_accepts(api: Session, accept: str) -> None:
     api.get(api.cm("a"), accept=accept or None)
 
 
-@pytest.mark.parametrize("accept", ["text/html", "application/*", "application/xml"])
+@pytest.mark.parametrize("accept", ["text/html", "application/xml"])
 def test_get_accepts_nothing_we_have(api: Session, accept: str) -> None:
     api.make(api.wfe(), api.execution())
     api.get(api.wfe("x"), 406, accept=accept)

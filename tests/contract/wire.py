@@ -46,14 +46,16 @@ class Connection:
             self.socket = context.wrap_socket(self.socket, server_hostname=host)
 
     def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        """Send as much as the server takes: one that has seen enough answers and stops reading."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            self.socket.sendall(data)
 
     def open(self, method: str) -> http.client.HTTPResponse:
         """Read the head of the next answer. Raises Closed when there is none."""
         response = http.client.HTTPResponse(self.socket, method=method)
         try:
             response.begin()
-        except (http.client.RemoteDisconnected, ConnectionResetError, ssl.SSLEOFError, BrokenPipeError) as end:
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLError) as end:
             response.close()
             raise Closed from end
         return response
