@@ -14,4 +14,4 @@ FILE = Path(__file__).with_name("kinds.json.gz")
 
 def crds() -> list[Json]:
     """CustomResourceDefinitions of Pipeline, PipelineRun and TaskRun, version v1."""
-    return msgspec.json.decode(gzip.decompress(FILE.read_bytes()), type=list[dict])
+    return msgspec.json.decode(gzip.decompress(FILE.read_bytes()), type=list[Json])
