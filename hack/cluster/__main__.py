@@ -57,7 +57,7 @@ def _build(options: argparse.Namespace) -> int:
     try:
         for path in prepare(install=True).archives:
             print(path)
-    except MachineUnfit as unfit:
+    except (MachineUnfit, BinariesMissing) as unfit:
         if not options.optional:
             raise
         print(f"{unfit}\nthe e2e tier will not run", file=sys.stderr)

@@ -7,6 +7,7 @@ and links, processes, control groups, sockets of shims, records of CNI plugins, 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,8 +37,10 @@ _PLACES = (
 def machine() -> set[str]:
     """All there is now, of every cluster and of whoever else uses containers here; compare two of them.
 
-    Call it from outside of any cluster's network.
+    Call it from outside of any cluster's network. Nothing where there is no Linux, and so no cluster.
     """
+    if sys.platform != "linux":
+        return set()
     return {*_files(), *_mounts(), *_processes()}
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from hack.controlplane import Plane
+from hack.controlplane import Plane, Refused
 from hack.controlplane.plane import REPOSITORY
 from tests.support.cluster import HOME, Controller
 from tests.support.eventually import eventually
@@ -17,7 +18,7 @@ CRDS = REPOSITORY / "manifests" / "crds"
 
 
 def test_runs_under_restricted_pod_security(cluster: Plane, controller: Controller) -> None:
-    """SPEC 12: the namespace enforces restricted, and both replicas are admitted and ready."""
+    """SPEC 12: the namespace enforces restricted: it admits both replicas, which are ready, and not any pod."""
     labels = cluster.client.get(f"/api/v1/namespaces/{HOME}")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     pods = controller.pods()
@@ -27,6 +28,14 @@ def test_runs_under_restricted_pod_security(cluster: Plane, controller: Controll
         assert {"type": "Ready", "status": "True"}.items() <= next(
             item for item in pod["status"]["conditions"] if item["type"] == "Ready"
         ).items()
+    careless = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "careless", "namespace": HOME},
+        "spec": {"containers": [{"name": "any", "image": "busybox:1"}]},
+    }
+    with pytest.raises(Refused, match='violates PodSecurity "restricted'):
+        cluster.client.create(f"/api/v1/namespaces/{HOME}/pods?dryRun=All", careless)
 
 
 def test_rolling_update_with_runs_in_flight(wfe: Workloads, controller: Controller) -> None:

@@ -7,7 +7,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.eventually import eventually
+from tests.support.executions import API, HOME
 from tests.support.workloads import Workloads, sleeping, step, task, workflow
+from wfe_controller.api.names import LOCK_FINALIZER, lock_name
 
 CODE = workflow(task("one", step('echo "$0"; exit "$0"', "$(params.CODE)")), params=("TARGET_RESOURCE", "CODE"))
 
@@ -71,7 +73,7 @@ def test_twenty_runs_of_one_target_each_with_its_own_pod(wfe: Workloads) -> None
         eventually(lambda: "block" not in wfe.lock_status(target), what="the block to be cleared")
 
 
-def test_exhausted_after_pre_execution_failures(wfe: Workloads) -> None:
+def test_backoff_is_of_one_workflow(wfe: Workloads) -> None:
     """SPEC 2.2: the second try of a bundle that is not there waits for the backoff; another workflow does not."""
     target = wfe.target()
     first = wfe.create(target, f"{wfe.plane.registry}/no/such:bundle")
@@ -80,6 +82,21 @@ def test_exhausted_after_pre_execution_failures(wfe: Workloads) -> None:
     again = wfe.await_phase(wfe.create(target, f"{wfe.plane.registry}/no/such:bundle"))
     assert again["skipDetails"]["reason"] == "RecentlyRemediated"
     assert wfe.finish(CODE, target, workflow="another", parameters={"CODE": "0"})["phase"] == "Completed"
+
+
+def test_a_record_that_a_crash_left_empty_goes(wfe: Workloads) -> None:
+    """SPEC 1.3, 2.6: a record is created, then acquired; who dies in between leaves one that says nothing. The sweeper
+    takes it away, finalizer and all, and the target can be worked on afterwards."""
+    target = wfe.target()
+    record = {
+        "apiVersion": "kubernaut.ai/v1alpha1",
+        "kind": "TargetLock",
+        "metadata": {"name": lock_name(target), "namespace": HOME, "finalizers": [LOCK_FINALIZER]},
+        "spec": {"target": target},
+    }
+    wfe.plane.client.create(f"{API}/namespaces/{HOME}/targetlocks", record)
+    eventually(lambda: wfe.lock(target) is None, 30, what="the empty record to go")
+    assert wfe.finish(CODE, target, parameters={"CODE": "0"})["phase"] == "Completed"
 
 
 def test_many_clients_at_once(wfe: Workloads) -> None:

@@ -15,9 +15,8 @@ from wfe_controller.app.rights import RIGHTS, Place, Right
 NAMESPACES = {Place.HOME: "kubernaut-system", Place.EXECUTION: "kubernaut-workflows", Place.CLUSTER: ""}
 # Granted, but not needed by anything that these tests do.
 JUSTIFIED = {
-    "patch events (watched)": "an Event that comes again within ten minutes is counted, not repeated",
+    "patch events (watched)": "repeats of an Event are counted by one write when ten minutes are over",
     "patch events (controller)": "the same for the Events of a lock",
-    "delete targetlocks.kubernaut.ai (controller)": "a record goes when it has nothing left to say, hours later",
     "get namespaces (cluster)": "doctor tells a missing namespace from a missing right",
 }
 

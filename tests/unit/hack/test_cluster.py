@@ -98,6 +98,7 @@ def test_directories_with_mounts_are_never_removed(tmp_path: Path, monkeypatch: 
     assert (places.work / "kubelet").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="clusters are only on Linux")
 def test_a_process_that_names_a_cluster_is_a_trace_of_it() -> None:
     """What the e2e tier asserts at its end must be able to fail."""
     word = "/wfe-cluster/somebody"
