@@ -1,4 +1,4 @@
-"""Tables that fit: cells are shortened in the middle, the least telling columns first, and names last. Pure."""
+"""Tables that fit: cells are shortened in the middle, those of the widest columns first. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GAP = 2
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``least``: how narrow it may get (0 = it keeps its width). Columns with a higher ``give`` are shortened first."""
+    """``least``: how narrow it may get, 0 = it keeps its width. Of equally wide ones that of higher ``give`` gives."""
 
     title: str
     least: int = 0
@@ -46,15 +46,12 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style
 def _fitted(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
     out = list(widths)
     over = sum(out) + GAP * (len(out) - 1) - width
-    for give in sorted({c.give for c in columns if c.least}, reverse=True):
-        while over > 0:
-            # The widest of those that may give way together, so that they end up alike.
-            able = [i for i, c in enumerate(columns) if c.least and c.give == give and out[i] > max(c.least, 1)]
-            if not able:
-                break
-            widest = max(able, key=lambda i: out[i])
-            out[widest] -= 1
-            over -= 1
+    while over > 0:
+        able = [i for i, c in enumerate(columns) if c.least and out[i] > max(c.least, 1)]
+        if not able:
+            break
+        out[max(able, key=lambda i: (out[i], columns[i].give))] -= 1
+        over -= 1
     return out
 
 

@@ -51,7 +51,7 @@ def build(facts: Facts) -> Node:
     percent = facts.status.get("progress")
     bar = f"{_bar(percent)} {percent}%" if isinstance(percent, int) else ""
     took = duration(facts.obj, facts.now)
-    detail = "  ".join(word for word in (bar, facts.target, facts.reason, took) if word)
+    detail = ", ".join(word for word in (bar, facts.target, facts.reason, took) if word)
     children = [_lock_node(facts), *(_run_nodes(facts) if facts.engine == "tekton" else _step_nodes(facts))]
     return Node("WorkflowExecution", str(facts.key), shown_phase(facts.obj), detail, tuple(children))
 
@@ -97,7 +97,7 @@ def _run_nodes(facts: Facts) -> Iterator[Node]:
     done, total = facts.status.get("completedSteps"), facts.status.get("totalSteps")
     counted = f"{done or 0} of {total} tasks" if isinstance(total, int) and total else ""
     reason = text(said.get("reason"))
-    detail = "  ".join(word for word in (counted, reason if reason != state else "") if word)
+    detail = ", ".join(word for word in (counted, reason if reason != state else "") if word)
     yield Node("PipelineRun", name_of(run_), state, detail, tuple(_task_nodes(facts, run_)))
 
 
@@ -126,7 +126,7 @@ def _task_nodes(facts: Facts, run_: Json) -> Iterator[Node]:
         reason, state = text(said.get("reason")), _state(said)
         current = status(task_run)
         took = between(current.get("startTime"), current.get("completionTime") or facts.now)
-        detail = "  ".join(word for word in (reason if reason != state else "", took) if word)
+        detail = ", ".join(word for word in (reason if reason != state else "", took) if word)
         yield Node("Task", name, state, detail, tuple(_pod_nodes(facts, task_run)))
 
 
@@ -139,7 +139,7 @@ def _pod_nodes(facts: Facts, task_run: Json) -> Iterator[Node]:
     for pod in own:
         why = _not_running(pod)
         node = text(spec(pod).get("nodeName"))
-        detail = "  ".join(word for word in (why, f"on {node}" if node else "") if word)
+        detail = ", ".join(word for word in (why, f"on {node}" if node else "") if word)
         yield Node("Pod", name_of(pod), text(status(pod).get("phase")) or "Unknown", detail, steps)
     if not own:
         yield from steps
@@ -161,7 +161,7 @@ def _tekton_steps(task_run: Json, now: datetime) -> Iterator[Node]:
         if ended:
             code, took = ended.get("exitCode"), between(ended.get("startedAt"), ended.get("finishedAt"))
             state = "Succeeded" if code == 0 else "Failed"
-            yield Node("Step", name, state, f"exit code {code}{f'  {took}' if took else ''}")
+            yield Node("Step", name, state, f"exit code {code}{f', {took}' if took else ''}")
         elif running:
             yield Node("Step", name, "Running", between(running.get("startedAt"), now))
         else:
@@ -177,7 +177,7 @@ def _step_nodes(facts: Facts) -> Iterator[Node]:
         took = between(current.get("startTime"), current.get("completionTime") or facts.now)
         after = ", ".join(text(d) for d in items(step.get("dependsOn")))
         words = (text(step.get("action")), text(current.get("reason")), took, f"after {after}" if after else "")
-        yield Node("Step", name, text(current.get("phase")) or "Waiting", "  ".join(w for w in words if w))
+        yield Node("Step", name, text(current.get("phase")) or "Waiting", ", ".join(w for w in words if w))
 
 
 def drawn(node: Node, style: Style) -> str:

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from wfe_controller.cli.kubectl.explain.facts import Facts
 from wfe_controller.cli.kubectl.style import Style
-from wfe_controller.cli.kubectl.tables import Column, table
-from wfe_controller.cli.kubectl.words import age, between
+from wfe_controller.cli.kubectl.tables import Column, elided, table
+from wfe_controller.cli.kubectl.words import age, between, one_line
 from wfe_controller.kube.objects import (
     Json,
     ObjectKey,
@@ -35,17 +35,17 @@ def facts_of(obj: Json, now: datetime) -> Facts:
 def executions_table(objs: Sequence[Json], now: datetime, style: Style, *, wide: bool, namespaces: bool) -> str:
     """NAME PHASE PROGRESS TARGET REASON AGE; wide: WORKFLOW, ENGINE, HOLDER, DURATION."""
     columns = [
-        Column("NAME", 16, 1),
+        Column("NAME", 12, 1),
         Column("PHASE", 0, 0, _phase),
         Column("DONE"),
-        Column("TARGET", 16, 3),
-        Column("REASON", 10, 2),
+        Column("TARGET", 12, 3),
+        Column("REASON", 8, 2),
     ]
     if wide:
         columns += [Column("WORKFLOW"), Column("ENGINE"), Column("HOLDER"), Column("DURATION")]
     columns.append(Column("AGE"))
     if namespaces:
-        columns.insert(0, Column("NAMESPACE", 10, 2))
+        columns.insert(0, Column("NAMESPACE", 9, 2))
     rows = []
     for obj in sorted(objs, key=lambda o: (namespace_of(o), _created(o), name_of(o))):
         facts = facts_of(obj, now)
@@ -152,8 +152,10 @@ def event_line(obj: Json, at: datetime, style: Style, *, namespaces: bool = Fals
     """One line of ``watch``: time, name, phase, progress, reason and message."""
     phase = shown_phase(obj)
     name = str(key_of(obj)) if namespaces else name_of(obj)
+    if style.cut:
+        name = elided(name, style.width // 2, style)
     head = f"{at:%H:%M:%S}  {name}  "
-    reason, message = text(status(obj).get("reason")), " ".join(text(status(obj).get("message")).split())
+    reason, message = text(status(obj).get("reason")), one_line(text(status(obj).get("message")))
     told = [_progress(obj)] if _progress(obj) != NOTHING else []
     told += [reason] if reason else []
     rest = f"{'  '.join(told)}{': ' if told and message else ''}{message}"

@@ -243,7 +243,11 @@ def _busy(facts: Facts) -> Obstacle:
         said = f"{who} is working on the target since {since(who.since, facts.now) if who.since else 'some time'}"
         watch = facts.commands.wfe("watch", who.name, namespace=who.namespace)
         return Obstacle(
-            Situation.BUSY, said, Next(watch, "until the target is free"), since=who.since, waiting_for=f"{who} to end"
+            Situation.BUSY,
+            said,
+            Next(watch, "follow it until the target is free"),
+            since=who.since,
+            waiting_for=f"{who} to end",
         )
     run = foreign_run(facts)
     found = facts.run
@@ -253,7 +257,7 @@ def _busy(facts: Facts) -> Obstacle:
     if run.owner_name:
         said = f"PipelineRun {where} still runs for {run.owner_namespace}/{run.owner_name}"
         watch = facts.commands.wfe("watch", run.owner_name, namespace=run.owner_namespace)
-        return Obstacle(Situation.FOREIGN_RUN, said, Next(watch, "until it has ended"), since=run.started_at)
+        return Obstacle(Situation.FOREIGN_RUN, said, Next(watch, "follow it until it has ended"), since=run.started_at)
     said = f"PipelineRun {where} has the name of the target's run and is not ours"
     if run.finished:
         end = facts.commands.kubectl("delete", "pipelinerun", name_of(found), namespace=namespace_of(found))
@@ -267,7 +271,7 @@ def _busy(facts: Facts) -> Obstacle:
             "--timeout=1h",
             namespace=namespace_of(found),
         )
-        next_ = Next(end, "until it has ended")
+        next_ = Next(end, "wait until it has ended")
         waiting = "that run to end"
     said_by = [f"{m.get('manager')}" for m in items(metadata(found).get("managedFields")) if isinstance(m, dict)]
     evidence = (f"it carries no {OWNER_UID}; written by {', '.join(dict.fromkeys(said_by)) or 'somebody unknown'}",)

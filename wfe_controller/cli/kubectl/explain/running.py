@@ -40,7 +40,7 @@ def running(facts: Facts) -> Explanation:
         return facts.told(
             Situation.STARTING,
             "its run was created; no step has started yet",
-            waiting.watch(facts, "until it has ended"),
+            waiting.watch(facts, "follow it until it has ended"),
             since=facts.at("startTime"),
             waiting_for="its first pod to start",
             ends_at=facts.at("deadlineAt"),
@@ -57,7 +57,7 @@ def _plainly(facts: Facts) -> Explanation:
     return facts.told(
         Situation.RUNNING,
         doing,
-        waiting.watch(facts, "until it has ended"),
+        waiting.watch(facts, "follow it until it has ended"),
         since=facts.at("startTime"),
         waiting_for=", ".join(steps[:3]) or "the pipeline to end",
         ends_at=facts.at("deadlineAt"),
@@ -177,7 +177,7 @@ def _cancelling(facts: Facts) -> Explanation:
     return facts.told(
         Situation.CANCELLING,
         f"being ended ({text(found.get('reason'))})",
-        waiting.watch(facts, "until it has ended; at the deadline it ends in any case"),
+        waiting.watch(facts, "follow it until it has ended; at the deadline it ends in any case"),
         since=since,
         waiting_for=f"its pods: {', '.join(left)}" if left else "its run and pods to end",
         ends_at=facts.at("deadlineAt"),

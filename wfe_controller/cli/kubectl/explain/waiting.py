@@ -88,7 +88,7 @@ def deleting(facts: Facts) -> Explanation:
     return facts.told(
         Situation.DELETING,
         "being deleted: its run is cancelled and its pods are waited for; nothing is rolled back",
-        watch(facts, "until it is gone"),
+        watch(facts, "follow it until it is gone"),
         since=at,
         waiting_for=facts.message or "the controller to release the target",
         ends_at=facts.at("deadlineAt"),
@@ -117,7 +117,7 @@ def unseen(facts: Facts) -> Explanation:
         return facts.told(
             Situation.NOT_SEEN,
             "just created: the controller has not looked at it yet",
-            watch(facts, "until it has ended"),
+            watch(facts, "follow it until it has ended"),
             since=facts.created,
             waiting_for="the controller",
         )
@@ -151,7 +151,7 @@ def pending(facts: Facts) -> Explanation:
             return facts.told(
                 Situation.WAITING,
                 f"waits ({facts.reason or 'without a reason'})",
-                watch(facts, "until it has ended"),
+                watch(facts, "follow it until it has ended"),
                 waiting_for=facts.message,
                 evidence=facts.warnings(),
                 **shared,
@@ -228,7 +228,7 @@ def _release(facts: Facts, shared: Mapping[str, object]) -> Explanation:
     return facts.told(
         Situation.WAITING_FOR_RELEASE,
         "waits for the target to be released; that takes seconds",
-        watch(facts, "until it has ended"),
+        watch(facts, "follow it until it has ended"),
         waiting_for=facts.message or "the last holder's cleanup",
         evidence=facts.warnings(),
         **shared,
