@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from wfe_controller.sandbox.apiserver.quantities import canonical, is_quantity
 from wfe_controller.sandbox.apiserver.status import quote
 
 Json = dict[str, Any]
@@ -24,8 +25,8 @@ DEFINITION = "x-definition"
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(?:Z|([+-])(\d\d):(\d\d))",
 )
-_QUANTITY = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?")
 _QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+_MICROS = re.compile(r":\d\d\.\d{6}(Z|[+-])")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]")
 _SIZES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 _ZERO: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "bytes": ""}
@@ -252,18 +253,18 @@ class Decoder:
 
     def _quantity(self, value: Any) -> Any:
         text = value if isinstance(value, str) else json_number(value)
-        if text is None or not _QUANTITY.fullmatch(text):
+        if text is None or not is_quantity(text):
             self._say(_QUANTITY_TEXT)
             return value
-        return text
+        return canonical(text)
 
     def _time(self, value: Any, kind: GoType, struct: str, keys: tuple[str, ...]) -> Any:
         if not isinstance(value, str):
             return self._wrong(value, _STRING, struct, keys)
         micro = kind.shape == "microtime"
-        parsed = parse_time(value)
+        parsed = parse_time(value) if not micro or _MICROS.search(value) else None
         if parsed is None:
-            self._say(time_problem(value, "05.000000" if micro else "05"))
+            self._say(time_problem(value, micro=micro))
             return value
         return parsed.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
 
@@ -297,15 +298,14 @@ def parse_time(text: str) -> datetime | None:
         return None
 
 
-def time_problem(text: str, seconds: str) -> str:
-    """Why ``text`` is no RFC 3339 time, in Go's words; ``seconds`` is how the layout writes them."""
+def time_problem(text: str, *, micro: bool) -> str:
+    """Why ``text`` is no RFC 3339 time (``micro``: with six digits behind the second), in Go's words."""
+    shown = "2006-01-02T15:04:05.000000Z07:00" if micro else "2006-01-02T15:04:05Z07:00"
     rest = text
-    for part, layout, low, high, name in _TIME_PARTS:
+    for part, layout, low, high, name in _MICRO_PARTS if micro else _TIME_PARTS:
         match = re.match(part, rest)
         if match is None:
-            shown = f"2006-01-02T15:04:{seconds}Z07:00"
-            wanted = seconds if layout == "05" else layout
-            return f"parsing time {quote(text)} as {quote(shown)}: cannot parse {quote(rest)} as {quote(wanted)}"
+            return f"parsing time {quote(text)} as {quote(shown)}: cannot parse {quote(rest)} as {quote(layout)}"
         if name and not low <= int(match.group()) <= high:
             return f"parsing time {quote(text)}: {name} out of range"
         rest = rest[match.end() :]
@@ -326,6 +326,11 @@ _TIME_PARTS: tuple[tuple[str, str, int, int, str], ...] = (
     (":", ":", 0, 0, ""),
     (r"\d\d", "05", 0, 59, "second"),
     (r"([.,]\d+)?(Z|[+-]\d\d:\d\d)", "Z07:00", 0, 0, ""),
+)
+_MICRO_PARTS = (
+    *_TIME_PARTS[:-1],
+    (r"\.\d{6}", ".000000", 0, 0, ""),
+    (r"Z|[+-]\d\d:\d\d", "Z07:00", 0, 0, ""),
 )
 
 

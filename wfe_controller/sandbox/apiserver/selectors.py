@@ -72,7 +72,7 @@ def label_requirements(text: str) -> list[Requirement]:
         raise bad_request(str(error)) from error
 
 
-def from_object(selector: Json | None) -> Predicate:
+def parse_selector(selector: Json | None) -> Predicate:
     """A ``LabelSelector`` object (matchLabels, matchExpressions). None matches nothing, an empty one everything."""
     if selector is None:
         return lambda labels: False

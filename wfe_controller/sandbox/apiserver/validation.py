@@ -297,3 +297,10 @@ def _list_types(node: Node, value: Any, path: str, found: list[Cause]) -> None:
     for index, child in enumerate(value):
         if isinstance(child, dict | list):
             _list_types(node.items, child, f"{path}[{index}]", found)
+
+
+def validate_value(node: Node, value: Any) -> list[Cause]:
+    """A value that stands nowhere (a default): fields and texts are relative to it."""
+    found: list[Cause] = []
+    _value(node, value, MISSING, "", found)
+    return found
