@@ -334,6 +334,7 @@ def test_the_name_of_a_run_stays(plane: Plane, namespace: str, patch: Patch) -> 
         {"status": None},
         {"status": {"pipelineRunRef": None}},
         {"status": {"pipelineRunRef": {"uid": "r-2"}}},
+        {"status": {"pipelineRunRef": {"namespace": "elsewhere"}}},
     ]
     for body in wrong:
         assert "status.pipelineRunRef stays as it is once a run is named" in patch(body, status=True)

@@ -146,14 +146,17 @@ def _immutable_spec(remedy: str) -> dict[str, str]:
 FINAL_FIELDS = ("phase", "startTime", "completionTime", "failureDetails", "skipDetails")
 
 _RUN = "has({0}.status) && has({0}.status.pipelineRunRef)"
+_NAMED = (
+    f"{_RUN.format('oldSelf')} && has(oldSelf.status.pipelineRunRef.uid) && oldSelf.status.pipelineRunRef.uid != ''"
+)
 
 WORKFLOWEXECUTION_ROOT = (
     _immutable_spec("create a new WorkflowExecution instead"),
     *(_frozen(field) for field in FINAL_FIELDS),
-    # Without the reference nothing remembers that a run was ever started, and a second one would be (SPEC 2.4).
+    # Without the reference nothing remembers that a run was ever started, and a second one would be (SPEC 2.4). All of
+    # it: pods are looked for in its namespace. One without a UID, which earlier releases wrote, is still to be filled.
     rule(
-        f"!({_RUN.format('oldSelf')}) || (({_RUN.format('self')}) && "
-        "self.status.pipelineRunRef.uid == oldSelf.status.pipelineRunRef.uid)",
+        f"!({_NAMED}) || (({_RUN.format('self')}) && self.status.pipelineRunRef == oldSelf.status.pipelineRunRef)",
         "status.pipelineRunRef stays as it is once a run is named: delete the WorkflowExecution to end its run",
         field_path=".status.pipelineRunRef",
     ),
