@@ -168,6 +168,12 @@ def _approval(crd: Json) -> list[Cause]:
 
 def _conversion(spec: Json) -> list[Cause]:
     strategy = str((spec.get("conversion") or {}).get("strategy") or "")
+    webhook = (spec.get("conversion") or {}).get("webhook") or {}
+    if strategy == "Webhook" and not webhook.get("clientConfig"):
+        why = "required when strategy is set to Webhook"
+        found = [_required("spec.conversion.webhookClientConfig", why)]
+        versions = webhook.get("conversionReviewVersions")
+        return found if versions else [*found, _required("spec.conversion.conversionReviewVersions")]
     if strategy == "Webhook":
         text = "Forbidden: this server does not call conversion webhooks"
         return [cause("Forbidden", "spec.conversion.strategy", text)]
@@ -185,6 +191,9 @@ def _version_list(crd: Json) -> list[Cause]:
     for index, version in enumerate(versions):
         where = f"spec.versions[{index}]"
         found += [_invalid(f"{where}.name", version.get("name"), why) for why in dns1035(version.get("name") or "")]
+        if index == 0:
+            # The real server keeps the first version's name in an old field as well.
+            found += [_invalid("spec.version", version.get("name"), why) for why in dns1035(version.get("name") or "")]
         schema = _schema(version)
         if schema is None:
             found.append(_required(f"{where}.schema.openAPIV3Schema"))
@@ -272,8 +281,8 @@ def _stored(crd: Json) -> list[Cause]:
         if name not in names:
             why = (
                 f"missing from spec.versions; {name} was previously a storage version, and must remain in "
-                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from "
-                "status.storedVersions"
+                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes "
+                f"{name} from status.storedVersions"
             )
             found.append(_invalid(f"status.storedVersions[{index}]", name, why))
     missing = [name for name in storage if name not in stored]

@@ -34,8 +34,21 @@ def check_schema(schema: Json, path: str) -> list[Cause]:
         else:
             text = "Required value: must not be empty at the root"
             found.append(cause("Required", f"{path}.type", text))
-    _check(schema, path, found, root=True)
+    for place, where in _places(schema, path):
+        _forbidden(place, where, found)
+    if not found:
+        # Types and defaults are looked at only in schemas that use nothing forbidden.
+        _check(schema, path, found, root=True)
     return found
+
+
+def _places(schema: Json, path: str) -> Iterable[tuple[Json, str]]:
+    yield schema, path
+    for name, child in (schema.get("properties") or {}).items():
+        yield from _places(child, f"{path}.properties[{name}]")
+    for key in ("additionalProperties", "items"):
+        if isinstance(schema.get(key), dict):
+            yield from _places(schema[key], f"{path}.{key}")
 
 
 def unknown_formats(schema: Json) -> list[str]:
@@ -54,7 +67,6 @@ def _formats(schema: Any) -> Iterable[str]:
 
 def _check(schema: Json, path: str, found: list[Cause], *, root: bool = False) -> None:
     before = len(found)
-    _forbidden(schema, path, found)
     kind = schema.get("type")
     anything = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
     if not kind and not anything and not root:

@@ -189,8 +189,10 @@ class ServiceStrategy(Strategy):
             return
         address = spec.setdefault("clusterIP", f"10.0.0.{self._rng.randrange(2, 255)}")
         spec.setdefault("clusterIPs", [address])
-        spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        # A headless service without a selector may have endpoints of any family.
+        any_family = address == "None" and not spec.get("selector")
+        spec.setdefault("ipFamilies", ["IPv4", "IPv6"] if any_family else ["IPv4"])
+        spec.setdefault("ipFamilyPolicy", "RequireDualStack" if any_family else "SingleStack")
 
     def prepare_update(self, obj: Json, old: Json) -> None:
         for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):

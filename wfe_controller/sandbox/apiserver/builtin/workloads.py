@@ -122,11 +122,12 @@ class _Templated(Strategy):
             return []
         return [invalid("spec.template.metadata.labels", labels, _NO_MATCH)]
 
-    def _template(self, spec: Json, *, policies: tuple[str, ...] = ("Always",)) -> list[Cause]:
+    def _template(self, spec: Json) -> list[Cause]:
+        policy = spec["template"]["spec"]["restartPolicy"]
         found = validate_template(spec["template"], "spec.template")
-        if found or spec["template"]["spec"]["restartPolicy"] in policies:
-            return found
-        return supported(spec["template"]["spec"]["restartPolicy"], policies, "spec.template.spec.restartPolicy")
+        if policy in ("OnFailure", "Never"):
+            found += supported(policy, ("Always",), "spec.template.spec.restartPolicy")
+        return found
 
     def validate_update(self, obj: Json, old: Json) -> list[Cause]:
         found = self.validate_create(obj)
