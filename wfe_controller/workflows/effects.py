@@ -144,8 +144,9 @@ class Effects:
         except Conflict as error:
             return ConflictOutcome(error.message)
         log.info("lock released", target=effect.record.target, outcome=effect.settlement.outcome)
-        if effect.settlement.block is not None:
-            self._world.instruments.blocked(str(effect.settlement.block.reason))
+        block, before = effect.settlement.block, effect.record.block
+        if block is not None and (before is None or before.by_uid != block.by_uid):
+            self._world.instruments.blocked(str(block.reason))
         return _with(snapshot, lock=after)
 
     async def _block(self, snapshot: Snapshot, record: LockRecord, block: Block) -> Snapshot | Outcome:

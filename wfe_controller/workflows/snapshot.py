@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from wfe_controller.api import names
-from wfe_controller.api.phases import EDGES, TERMINAL, Engine, Phase
+from wfe_controller.api.phases import TERMINAL, Engine, Phase
 from wfe_controller.api.targets import Target, TargetError, parse_target
 from wfe_controller.api.workflowexecution import InvalidSpec, WorkflowExecutionSpec, parse_spec
 from wfe_controller.kube.clock import parse_rfc3339
@@ -80,7 +80,7 @@ class Snapshot:
     ``cached_run``, ``cached_task_runs`` and ``cached_pods`` come from the informers (may lag); ``inputs`` are live.
     ``create_error`` is the refusal of the run's create in this reconcile. ``last_seen_run`` and ``last_seen_pods`` are
     the final states of an own run and of its pods that the watch saw being deleted. ``cached_hold``: a cached lock
-    names me as its holder.
+    names me as its holder. ``restated``: the phase here is not the one that is stored, so it is to be written.
     """
 
     wfe: Json
@@ -98,6 +98,7 @@ class Snapshot:
     create_error: KubeError | None = None
     inputs: Inputs = field(default_factory=Inputs)
     committed: bool = False
+    restated: bool = False
     derived: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What was worked out of the spec; shared with every snapshot that ``replace`` makes of this one."""
 
@@ -126,13 +127,13 @@ class Snapshot:
 
     @property
     def astray(self) -> bool:
-        """In a phase that its engine does not have: another writer's word, or that of a later version."""
-        return bool(self.phase) and not self.terminal and self.phase not in EDGES[self.engine]
+        """In a phase that nobody here handles: another writer's word, or that of a version with more engines."""
+        return bool(self.phase) and not self.terminal and self.phase not in (Phase.PENDING, Phase.RUNNING)
 
     def as_running(self) -> Snapshot:
         """The same object in the phase Running: whatever its status says, it named a run or holds a target, and what
         it started has to be looked at."""
-        return replace(self, wfe={**self.wfe, "status": {**self.status, "phase": str(Phase.RUNNING)}})
+        return replace(self, wfe={**self.wfe, "status": {**self.status, "phase": str(Phase.RUNNING)}}, restated=True)
 
     @property
     def deleting(self) -> bool:

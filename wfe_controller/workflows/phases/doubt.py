@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from wfe_controller.api import names
 from wfe_controller.api.phases import Phase
 from wfe_controller.api.reasons import BlockReason, ConditionReason, ConditionType, LockOutcome
 from wfe_controller.failure.tekton import observe
-from wfe_controller.kube.objects import Json, mapping, uid_of
+from wfe_controller.kube.objects import Json, finalizers_of, mapping, uid_of
 from wfe_controller.locking.record import Block, LockRecord
 from wfe_controller.locking.transitions import Settlement
 from wfe_controller.workflows.draft import condition_reason, condition_since, shorten
@@ -78,7 +79,8 @@ def settlement(snapshot: Snapshot, lock: LockRecord, left: tuple[str, ...] = ())
         return said
     why = f"the status of {snapshot.key} says {snapshot.phase}, its {launch.described(run)} says {seen.reason}"
     block = Block(BlockReason.ORPHANED_RUN, snapshot.uid, snapshot.key.name, said.completed_at, shorten(why))
-    return replace(unknown, block=block)
+    # An incomplete cancellation stays one: that block is not cleared while what it names goes on.
+    return replace(unknown, block=said.block or block)
 
 
 def recorded(snapshot: Snapshot, lock: LockRecord) -> bool:
@@ -101,16 +103,20 @@ def recorded(snapshot: Snapshot, lock: LockRecord) -> bool:
 
 def lost(snapshot: Snapshot, lock: LockRecord | None) -> bool:
     """Whether the record went away between the terminal status and its settlement: a run was named, so there was a
-    hold; our finalizer is on, so it was not let go; and what stands there now, if anything, remembers no end at all."""
-    if not snapshot.run_uid or not snapshot.has_finalizer:
+    hold; our finalizer is on, so it was not let go; and what stands there now, if anything, remembers no end at all.
+
+    Not the finalizer of earlier releases: they kept it on everything that had ended, and had no records.
+    """
+    if not snapshot.run_uid or names.FINALIZER not in finalizers_of(snapshot.wfe):
         return False
-    return lock is None or (lock.holder is None and _says_nothing(snapshot, lock))
+    return (lock is None or lock.holder is None) and _says_nothing(snapshot, lock)
 
 
-def _says_nothing(snapshot: Snapshot, lock: LockRecord) -> bool:
+def _says_nothing(snapshot: Snapshot, lock: LockRecord | None) -> bool:
     """A record that an end was ever written into says so, and so does an execution whose block was cleared."""
-    cleared = bool(mapping(snapshot.status.get("blockClearance"))) or bool(lock.clearances)
-    return lock.last_execution is None and not cleared
+    if mapping(snapshot.status.get("blockClearance")):
+        return False
+    return lock is None or (lock.last_execution is None and not lock.clearances)
 
 
 def _acted(said: Settlement, started: bool | None) -> bool:

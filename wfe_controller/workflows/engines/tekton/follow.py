@@ -11,8 +11,9 @@ from datetime import timedelta
 from wfe_controller.api.reasons import ConditionReason, ConditionType, EventReason, WaitReason
 from wfe_controller.failure.tekton import RunObservation, observe
 from wfe_controller.kube.client.throttle import Lane
+from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.control.outcomes import RequeueAfter
-from wfe_controller.kube.objects import Json, annotations_of, is_deleting, items, spec, status, text, uid_of
+from wfe_controller.kube.objects import Json, annotations_of, is_deleting, items, metadata, spec, status, text, uid_of
 from wfe_controller.locking.record import LockRecord
 from wfe_controller.workflows.draft import Draft
 from wfe_controller.workflows.engines.tekton import build, cancel, launch, verdict
@@ -87,7 +88,13 @@ def _start(snapshot: Snapshot, run: Json, seen: RunObservation) -> Step:
     """Take the run out of pending, holding the lock, which is read live first (SPEC 1.3)."""
     if is_deleting(run):
         # Tekton starts nothing that is being deleted; released now, its last state would not prove that any more.
-        return Stop(RequeueAfter(DRAIN_POLL))
+        since = parse_rfc3339(metadata(run).get("deletionTimestamp"))
+        if since is not None and (snapshot.now - since).total_seconds() < launch.SAY_AFTER:
+            return Stop(RequeueAfter(DRAIN_POLL))
+        draft = Draft(snapshot)
+        message = f"{launch.described(run)} was deleted before it was started, and is not gone yet"
+        draft.say(WaitReason.WAITING_FOR_RELEASE, message)
+        return _commit_or_stop(snapshot, draft, DRAIN_POLL)
     if isinstance(snapshot.inputs.lock, Unread):
         return Read(Input.LOCK)
     lock = snapshot.inputs.lock
@@ -200,7 +207,7 @@ def _progress(snapshot: Snapshot, run: Json, seen: RunObservation) -> Step:
     step = _reassert(snapshot, draft, notes)
     if step is not None:
         return step
-    if not snapshot.committed and draft.status != snapshot.status:
+    if _news(snapshot, draft):
         return Commit(draft.status, Lane.PROGRESS, tuple(notes))
     return Stop(RequeueAfter(_next_look(snapshot, run, seen)))
 
@@ -247,6 +254,10 @@ def _next_look(snapshot: Snapshot, run: Json, seen: RunObservation) -> float:
 
 
 def _commit_or_stop(snapshot: Snapshot, draft: Draft, seconds: float) -> Step:
-    if not snapshot.committed and draft.status != snapshot.status:
+    if _news(snapshot, draft):
         return Commit(draft.status, Lane.PROGRESS)
     return Stop(RequeueAfter(seconds))
+
+
+def _news(snapshot: Snapshot, draft: Draft) -> bool:
+    return not snapshot.committed and (snapshot.restated or draft.status != snapshot.status)
