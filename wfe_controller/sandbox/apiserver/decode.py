@@ -159,9 +159,16 @@ def read(
         raise
     obj = _head(decoded.value, body, info, registry)
     warnings = check(obj, decoded.problems, info, schema, field_validation, yaml=decoded.yaml)
-    if decoded.depth > MAX_KEPT_DEPTH and depth(obj) > MAX_KEPT_DEPTH:
+    if _may_be_deep(body, decoded) and depth(obj) > MAX_KEPT_DEPTH:
         raise bad_request(f"the object is nested deeper than {MAX_KEPT_DEPTH} levels, which this server does not keep")
     return obj, warnings
+
+
+def _may_be_deep(body: bytes, decoded: Decoded) -> bool:
+    """Cheap, for most bodies: the fast parser does not say how deep it went."""
+    if decoded.depth:
+        return decoded.depth > MAX_KEPT_DEPTH
+    return body.count(b"{") + body.count(b"[") > MAX_KEPT_DEPTH
 
 
 def check_field_validation(value: str, action: str) -> None:
