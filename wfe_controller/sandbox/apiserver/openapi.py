@@ -69,7 +69,7 @@ def document_v3(registry: Registry, group: str, version: str) -> Json:
         if "list" in info.verbs:
             schemas[_list_name(info)] = _list_schema(info, name)
         paths.update(_paths(info))
-    schemas.update(_referred(schemas))
+    schemas.update(_referred(schemas, paths))
     title = {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"} if custom else {
         "title": "Kubernetes", "version": "v1.36.3",
     }  # fmt: skip
@@ -128,11 +128,11 @@ def _list_schema(info: ResourceInfo, name: str) -> Json:
     }
 
 
-def _referred(schemas: Json) -> Json:
-    """The definitions that schemas refer to, and those refer to, and so on."""
+def _referred(schemas: Json, paths: Json | None = None) -> Json:
+    """The definitions that schemas and paths refer to, and those refer to, and so on."""
     known = definitions.definitions()
     found: Json = {}
-    waiting = list(schemas.values())
+    waiting = [*schemas.values(), paths]
     while waiting:
         node = waiting.pop()
         if isinstance(node, list):
