@@ -6,6 +6,7 @@ the same turn of the loop; a definition that is deleted ends when its last objec
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from wfe_controller.sandbox.apiserver import crds
@@ -30,6 +31,9 @@ class Definers:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        for info in core.registry.all():
+            if info.storage == TABLE:
+                core.registry.add(replace(info, strategy=DefinitionStrategy(core)))
 
     def noticed(self, event: Event) -> None:
         """Serve what is established, stop serving what is gone. Called inside the write."""
@@ -44,7 +48,7 @@ class Definers:
             return
         if stored.deleting:
             core.terminating.add(stored.name)
-        if not _is_true(obj, "Established"):
+        if not crds.is_established(obj):
             return
         infos = crds.resources(self._kind().identify(obj))
         served = {info.version for info in infos}
@@ -52,7 +56,7 @@ class Definers:
             if (info.group, info.plural) == (group, plural) and info.custom and info.version not in served:
                 core.registry.remove(group, plural, info.version)
         before = event.old.decode() if event.old is not None else None
-        same = before is not None and before["spec"] == obj["spec"] and _is_true(before, "Established")
+        same = before is not None and before["spec"] == obj["spec"] and crds.is_established(before)
         if not same or event.old is None or event.old.deleting != stored.deleting:
             for info in infos:
                 core.registry.add(info)
@@ -115,11 +119,23 @@ class Definers:
         return self._core.kind("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 
 
+class DefinitionStrategy(crds.CrdStrategy):
+    """What a definition does on its way out, besides what ``crds`` says of its life."""
+
+    end_finalizer = FINALIZER
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def may_end(self, obj: Json) -> bool:
+        return FINALIZER not in (obj["metadata"].get("finalizers") or ())
+
+    def mark_deleting(self, obj: Json) -> None:
+        mark_deleting(obj, self._core.timestamp())
+
+
 def mark_deleting(definition: Json, now: str) -> None:
     """What a DELETE writes into a definition besides the deletionTimestamp."""
-    metadata = definition["metadata"]
-    if FINALIZER not in (metadata.get("finalizers") or ()):
-        metadata["finalizers"] = [*(metadata.get("finalizers") or ()), FINALIZER]
     status = definition.setdefault("status", {})
     text = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
     status["conditions"] = _with_terminating(status, "InstanceDeletionPending", text, now)
@@ -138,10 +154,6 @@ def _condition(obj: Json, type_: str) -> Json:
             found: Json = entry
             return found
     return {}
-
-
-def _is_true(obj: Json, type_: str) -> bool:
-    return _condition(obj, type_).get("status") == "True"
 
 
 def _says(obj: Json, reason: str) -> bool:

@@ -79,13 +79,12 @@ def _number(text: str) -> int | None:
 
 
 def _list_causes(options: ListOptions) -> list[tuple[str, str, str]]:
-    name, causes = "resourceVersionMatch", []
-    if options.initial is not None:
-        causes.append(("Forbidden", "sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list"))
+    name = "resourceVersionMatch"
+    causes: list[tuple[str, str, str]] = []
     if options.match:
         if options.token:
             text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
-            return [*causes, ("Forbidden", name, text)]
+            causes.append(("Forbidden", name, text))
         if not options.resource_version:
             text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
             causes.append(("Forbidden", name, text))
@@ -95,6 +94,8 @@ def _list_causes(options: ListOptions) -> list[tuple[str, str, str]]:
         if options.match == "Exact" and options.resource_version == "0":
             text = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
             causes.append(("Forbidden", name, text))
+    if options.initial is not None:
+        causes.append(("Forbidden", "sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list"))
     return causes
 
 
@@ -107,7 +108,7 @@ def _watch_causes(options: ListOptions) -> list[tuple[str, str, str]]:
     if options.initial is None and options.match:
         text = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
         causes.append(("Forbidden", name, text))
-    if options.match and options.match not in _MATCHES:
+    if options.match and options.match != "NotOlderThan":
         text = f'Unsupported value: {quote(options.match)}: supported values: "NotOlderThan"'
         causes.append(("NotSupported", name, text))
     if options.token:
@@ -131,7 +132,7 @@ def matcher(call: Call, options: ListOptions) -> Matcher | None:
         labels = selectors.parse_labels(options.labels)
         tests.append(lambda stored: labels(stored.labels))
     if options.fields:
-        chosen = selectors.parse_fields(options.fields, call.kind.field_names, call.info.custom)
+        chosen = selectors.parse_fields(options.fields, call.kind.field_names, call.info.custom, _unknown_field(call))
         tests.append(
             lambda stored: chosen(
                 {**stored.fields, "metadata.name": stored.name, "metadata.namespace": stored.namespace}
@@ -142,6 +143,16 @@ def matcher(call: Call, options: ListOptions) -> Matcher | None:
     if len(tests) == 1:
         return tests[0]
     return lambda stored: all(test(stored) for test in tests)
+
+
+def _unknown_field(call: Call) -> str | None:
+    """How this kind refuses a field it cannot select by; None = as most do."""
+    info = call.info
+    if info.custom or not info.selectable_fields:
+        return None
+    if info.group_resource == "jobs.batch":
+        return 'field label "{}" not supported for Job'
+    return "field label not supported: {}"
 
 
 # -- one object --------------------
@@ -273,9 +284,11 @@ def _read_token(core: Core, call: Call, token: str) -> tuple[int, str, bool]:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         first = data[:1].decode("latin-1")
-        raise bad_request(f"{prefix}: invalid character '{first}' looking for beginning of value") from error
-    if not isinstance(found, dict) or found.get("v") != "meta.k8s.io/v1":
-        raise bad_request(f"{prefix}: server does not recognize this encoded version {quote(str(found))}")
+        shown = first if " " <= first <= "~" else f"\\u{ord(first):04x}"
+        raise bad_request(f"{prefix}: invalid character '{shown}' looking for beginning of value") from error
+    version = found.get("v") if isinstance(found, dict) else None
+    if version != "meta.k8s.io/v1":
+        raise bad_request(f"{prefix}: server does not recognize this encoded version {version or ''}")
     at, start = found.get("rv"), found.get("start")
     if not isinstance(at, int) or at == 0:
         raise bad_request(f"{prefix}: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
@@ -331,8 +344,9 @@ def render_list(core: Core, call: Call, page: Page) -> Answer:
 def _table(core: Core, call: Call, chosen: Sequence[Stored], metadata: Json, *, columns: bool = True) -> Json:
     include = call.request.param("includeObject", "Metadata")
     objs = [call.kind.load(stored) for stored in chosen]
-    made = table.table(call.info, objs, include_object=include, now=core.now(), columns=columns)
-    made["apiVersion"] = call.form.version
+    made = table.table(
+        call.info, objs, include_object=include, now=core.now(), columns=columns, version=call.form.version
+    )
     made["metadata"] = metadata
     return made
 
@@ -342,8 +356,7 @@ def render_one(core: Core, call: Call, obj: Json) -> Json:
     transform = call.form.transform
     if transform == "Table":
         include = call.request.param("includeObject", "Metadata")
-        made = table.table(call.info, [obj], include_object=include, now=core.now(), columns=True)
-        made["apiVersion"] = call.form.version
+        made = table.table(call.info, [obj], include_object=include, now=core.now(), version=call.form.version)
         made["metadata"] = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
         return made
     return metadata_only(obj, call.form) if transform else obj

@@ -87,12 +87,11 @@ def _empty(core: Core, stored: Stored) -> None:
     name = stored.name
     remaining: dict[str, int] = {}
     finalizers: dict[str, int] = {}
-    for info in list(core.registry.all()):
-        if not info.namespaced or info.version != info.storage_version or "delete" not in info.verbs:
+    for storage in list(core.store.tables):
+        kind = core.kind_for(storage)
+        if kind is None or not kind.info.namespaced:
             continue
-        kind = core.kind_of(info)
-        if info.storage not in core.store.tables or info.storage != info.group_resource:
-            continue
+        info = kind.info
         for key in list(kind.table.keys(name)):
             found = kind.table.get(key)
             if found is not None and not found.deleting:

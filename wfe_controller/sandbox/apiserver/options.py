@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wfe_controller.sandbox.apiserver import decode
+from wfe_controller.sandbox.apiserver.gotypes import json_kind
 from wfe_controller.sandbox.apiserver.managedfields import manager_name, option_causes
 from wfe_controller.sandbox.apiserver.message import Request
 from wfe_controller.sandbox.apiserver.status import Cause, StatusError, bad_request, cause, invalid, quote
@@ -14,6 +15,13 @@ from wfe_controller.sandbox.apiserver.status import Cause, StatusError, bad_requ
 Json = dict[str, Any]
 
 _VALIDATIONS = ("", "Ignore", "Strict", "Warn")
+_TYPES: dict[str, tuple[type, str]] = {
+    "gracePeriodSeconds": (int, "int64"),
+    "preconditions": (dict, "v1.Preconditions"),
+    "orphanDependents": (bool, "bool"),
+    "propagationPolicy": (str, "v1.DeletionPropagation"),
+    "dryRun": (list, "[]string"),
+}
 _POLICIES = ("Foreground", "Background", "Orphan")
 
 
@@ -112,6 +120,12 @@ def _decode_delete_options(request: Request) -> Json:
     obj = decode.decode(request.body, request.header("content-type", "application/json")).value
     if not isinstance(obj, dict):
         obj = {}
+    for name, (type_, go) in _TYPES.items():
+        value = obj.get(name)
+        if value is None or (isinstance(value, type_) and (type_ is bool or not isinstance(value, bool))):
+            continue
+        given = json_kind(value)
+        raise bad_request(f"json: cannot unmarshal {given} into Go struct field DeleteOptions.{name} of type {go}")
     version, kind = obj.get("apiVersion") or "meta.k8s.io/v1", obj.get("kind") or "DeleteOptions"
     if kind != "DeleteOptions":
         raise bad_request(

@@ -58,6 +58,8 @@ class Strategy:
     def validate_status(self, obj: Json, old: Json) -> list[Cause]:
         return []
 
+    end_finalizer = ""
+    """A finalizer that DELETE adds: the server's own work at the end of the object."""
     graceful = False
     """A deletion marks the object even when it goes at once (pods)."""
 

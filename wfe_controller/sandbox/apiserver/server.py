@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -29,7 +30,6 @@ from wfe_controller.sandbox.apiserver import (
 from wfe_controller.sandbox.apiserver.auth import Auth
 from wfe_controller.sandbox.apiserver.collect import Collector
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Clock, Core
-from wfe_controller.sandbox.apiserver.definers import TABLE
 from wfe_controller.sandbox.apiserver.faults import Act, Facts, Fault, Faults
 from wfe_controller.sandbox.apiserver.message import JSON, YAML, ConnectionDropped, Request, Response, Stream
 from wfe_controller.sandbox.apiserver.rbac import User, bootstrap
@@ -41,6 +41,7 @@ from wfe_controller.sandbox.apiserver.status import (
     internal,
     method_not_routed,
     no_such_route,
+    not_found,
     too_large,
 )
 from wfe_controller.sandbox.apiserver.store import HISTORY, Store
@@ -48,6 +49,7 @@ from wfe_controller.sandbox.apiserver.store import HISTORY, Store
 Json = dict[str, Any]
 
 MAX_BODY = 3 * 1024 * 1024
+TRACE_LINES = 12
 TEXT = "text/plain; charset=utf-8"
 _READS = ("get", "list", "watch")
 
@@ -78,8 +80,6 @@ class ApiServer:
         self.core = Core(store=Store(history=history), registry=Registry(), clock=clock, rng=rng, uid=uid)
         for info in builtin.resources(clock.now, rng):
             self.core.registry.add(info)
-            if hasattr(info.strategy, "existing"):
-                info.strategy.existing = self._definitions
         self.auth = Auth(self.core, tokens)
         self.faults = Faults()
         self.collector = Collector(self.core)
@@ -109,10 +109,6 @@ class ApiServer:
                     cut()
         await self.collector.close()
 
-    def _definitions(self) -> list[Json]:
-        """Every stored CustomResourceDefinition."""
-        return [stored.decode() for stored in self.core.store.table(TABLE).objects.values()]
-
     # -- requests --------------------
 
     async def handle(self, request: Request) -> Response | Stream:
@@ -128,7 +124,9 @@ class ApiServer:
         except ConnectionDropped:
             raise
         except Exception:  # noqa: BLE001 - a bug here must not end the sandbox; it is logged with its traceback
-            _log.exception("request failed inside the server", method=request.method, path=request.path)
+            # As text, and cut: a renderer that shows locals would print whole objects.
+            trace = traceback.format_exc(limit=-TRACE_LINES)
+            _log.error("request failed inside the server", method=request.method, path=request.path, trace=trace)
             return self._refusal(request, internal("the embedded server has a bug here; its log has more"), warnings)
 
     async def _handle(self, request: Request, warnings: list[str]) -> Response | Stream:
@@ -169,7 +167,7 @@ class ApiServer:
             if route.verb not in ("list", "watch") or route.namespace:
                 raise missing if info.custom else method_not_routed()
         if route.rest:
-            raise missing
+            raise not_found(info.group, info.plural, route.name) if info.custom else missing
         namespace = route.namespace if info.namespaced else ""
         form = negotiation.negotiate(request, custom=info.custom)
         kind = self.core.kind_of(info)
@@ -183,6 +181,8 @@ class ApiServer:
             raise no_such_route() if not info.custom else call.missing()
         if call.subresource and verb not in ("get", "update", "patch"):
             raise method_not_routed() if not info.custom else subresources.not_supported(call)
+        if not verb and info.custom:
+            raise subresources.not_supported(call)
         if not verb or (not call.subresource and verb not in info.verbs):
             raise method_not_routed()
         if reviews.is_review(info):

@@ -158,13 +158,10 @@ class Store:
         self._record(table, Event("ADDED" if old is None else "MODIFIED", self.revision, stored, old))
         return stored
 
-    def erase(self, table: Table, old: Stored, obj: Json | None = None) -> Stored:
-        """Remove an object; gives its last state, which carries the revision of the deletion.
-
-        ``obj`` is the last state when it is not the stored one (the write that took the last finalizer away).
-        """
+    def erase(self, table: Table, old: Stored) -> Stored:
+        """Remove an object; gives its last stored state, which carries the revision of the deletion now."""
         self.revision += 1
-        gone = freeze(obj if obj is not None else old.decode(), self.revision, old.fields)
+        gone = freeze(old.decode(), self.revision, old.fields)
         self._record(table, Event("DELETED", self.revision, gone, old))
         return gone
 
@@ -228,7 +225,10 @@ def encode_body(obj: Json) -> bytes:
     return _encode(body)
 
 
-_FIRST = ("name", "generateName", "namespace", "uid", "resourceVersion")
+_FIRST = (
+    *("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"),
+    *("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers"),
+)
 _IDENTITY = frozenset({"apiVersion", "kind", "metadata"})
 
 

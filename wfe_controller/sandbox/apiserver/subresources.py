@@ -10,7 +10,7 @@ from wfe_controller.sandbox.apiserver.auth import Auth, Token
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Core
 from wfe_controller.sandbox.apiserver.options import DeleteOptions, write_options
 from wfe_controller.sandbox.apiserver.rbac import User
-from wfe_controller.sandbox.apiserver.selectors import from_object
+from wfe_controller.sandbox.apiserver.selectors import parse_selector
 from wfe_controller.sandbox.apiserver.status import (
     Cause,
     StatusError,
@@ -229,7 +229,7 @@ def _spend_budget(core: Core, call: Call, stored: Stored) -> None:
     budgets = []
     for found in core.store.table("poddisruptionbudgets.policy").objects.values():
         selector = (found.decode().get("spec") or {}).get("selector")
-        if found.namespace == stored.namespace and selector is not None and from_object(selector)(stored.labels):
+        if found.namespace == stored.namespace and selector is not None and parse_selector(selector)(stored.labels):
             budgets.append(found)
     if not budgets:
         return

@@ -10,6 +10,7 @@ Kept here: nothing is stored before everything was checked; a write that changes
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,9 @@ Json = dict[str, Any]
 MAX_GENERATED = 58
 """Characters of generateName that are kept."""
 _GENERATE_TRIES = 8
+DEEPEST = 6_000
+"""Frames of recursion: objects of 400 levels are walked by functions that need several frames a level."""
+sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST))
 _IDENTITY = ("apiVersion", "kind", "metadata")
 
 
@@ -113,11 +117,17 @@ def create_object(
     check_namespace(obj, call.namespace)
     # A name in the URL is that of an update or apply that creates.
     admission.may_create(core, kind, call.namespace, call.name or metadata.get("name") or "")
-    wanted = metadata.pop("resourceVersion", None) if not call.name else metadata.pop("resourceVersion", None) and None
+    wanted = metadata.pop("resourceVersion", None)
+    if call.name:  # a PUT or apply that creates: nobody looks at the version
+        wanted = None
     for name in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"):
         metadata.pop(name, None)
     metadata["creationTimestamp"] = core.timestamp()
     metadata["uid"] = core.uid()
+    call.warnings.extend(_without_duplicate_owners(metadata))
+    if not metadata.get("name") and metadata.get("generateName"):
+        # Before the kind's own defaults: labels of some kinds repeat the name.
+        metadata["name"] = _generate(core, call, metadata["generateName"])
     kind.schema.default(obj)
     strategy.default(obj)
     if own is not None:
@@ -129,9 +139,6 @@ def create_object(
     if info.has_status and not strategy.keeps_status:
         obj.pop("status", None)
     strategy.prepare_create(obj)
-    generated = not metadata.get("name") and bool(metadata.get("generateName"))
-    if generated:
-        metadata["name"] = _generate(core, call, metadata["generateName"])
     admission.mutate(core, kind, obj)
     _refuse(call, obj, _create_causes(kind, obj))
     call.warnings.extend(names.warnings(obj))
@@ -149,6 +156,27 @@ def create_object(
         return Answer(201, obj=obj)
     fields = kind.fields(obj)
     return Answer(201, stored=core.store.write(table, kind.to_storage(obj), None, fields))
+
+
+def _without_duplicate_owners(metadata: Json) -> list[str]:
+    """Keep one owner reference a uid, as the real server does, and say so."""
+    references = metadata.get("ownerReferences")
+    if not isinstance(references, list) or len(references) < 2:
+        return []
+    kept, doubled = [], []
+    for reference in references:
+        if reference in kept:
+            doubled.append(reference.get("uid", ""))
+        else:
+            kept.append(reference)
+    if not doubled:
+        return []
+    metadata["ownerReferences"] = kept
+    return [
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may "
+        "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+        + ", ".join(dict.fromkeys(doubled))
+    ]
 
 
 def _generate(core: Core, call: Call, base: str) -> str:
@@ -196,6 +224,7 @@ def update_object(
     _check_preconditions(call, stored, new)
     old = kind.load(stored)
     carry_metadata(new["metadata"], old["metadata"])
+    call.warnings.extend(_without_duplicate_owners(new["metadata"]))
     kind.schema.default(new)
     info.strategy.default(new)
     if own is not None:
@@ -215,7 +244,7 @@ def commit_update(core: Core, kind: Kind, stored: Stored, old: Json, new: Json, 
     metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
     if ends(kind, new):
         if not dry_run:
-            core.store.erase(kind.table, stored, kind.to_storage(dict(new, metadata=dict(metadata))))
+            core.store.erase(kind.table, stored)
         return Answer(200, obj=new)
     if dry_run:
         return Answer(200, obj=new)
@@ -303,9 +332,10 @@ def _status_of_custom(new: Json, old: Json) -> Json:
 
 def carry_metadata(new: Json, old: Json) -> None:
     """What an update cannot change or need not say comes from the stored object."""
-    for name in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
+    for name in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds"):
         if new.get(name) in (None, "") and name in old:
             new[name] = old[name]
+    new["creationTimestamp"] = old["creationTimestamp"]
     new.pop("selfLink", None)
     new.pop("generation", None)
     if "generation" in old:

@@ -46,6 +46,9 @@ def delete_object(core: Core, kind: Kind, stored: Stored, options: DeleteOptions
     metadata = obj["metadata"]
     before = list(metadata.get("finalizers") or ())
     finalizers = _finalizers(kind, before, options)
+    ending = info.strategy.end_finalizer
+    if ending and ending not in finalizers and not stored.deleting:
+        finalizers = [*finalizers, ending]
     if finalizers != before:
         metadata["finalizers"] = finalizers
     if not finalizers:
@@ -73,7 +76,7 @@ def delete_object(core: Core, kind: Kind, stored: Stored, options: DeleteOptions
             return Answer(200, obj=obj)
         return Answer(200, stored=core.store.write(kind.table, kind.to_storage(obj), stored, kind.fields(obj)))
     if not options.dry_run:
-        gone = core.store.erase(kind.table, stored, kind.to_storage(obj))
+        gone = core.store.erase(kind.table, stored)
         metadata["resourceVersion"] = str(gone.revision)
     if info.strategy.returns_deleted:
         return Answer(200, obj=obj)

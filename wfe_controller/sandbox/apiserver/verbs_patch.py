@@ -18,6 +18,7 @@ from wfe_controller.sandbox.apiserver.status import (
     StatusError,
     bad_request,
     cause,
+    conflict,
     invalid,
     quote,
     unsupported_media_type,
@@ -75,17 +76,21 @@ def _patched(call: Call, media_type: str, old: Json) -> Any:
 def _settle(call: Call, new: Json, options: WriteOptions, problems: list[str]) -> None:
     """Identity, Go types and unknown fields of the result of a patch, refused as the real server refuses them."""
     info = call.info
-    text = ""
     try:
-        unknown = call.kind.schema.prune(new)
+        if info.custom and (new.get("apiVersion") or "") != info.api_version:
+            # Nothing is known of another version, not even the fields that this one has.
+            known = ("apiVersion", "kind", "metadata")
+            unknown = [f"unknown field {quote(name)}" for name in sorted(new) if name not in known]
+        else:
+            unknown = call.kind.schema.prune(new)
     except Mismatch as error:
-        raise _invalid_patch(new, str(error)) from error
+        raise _invalid_patch(call, new, str(error)) from error
     if new.get("metadata") is None:
         new["metadata"] = {}
     found = [*problems, *unknown]
     if options.validation == "Strict" and found:
         text = f"strict decoding error: {', '.join(found)}"
-        raise _invalid_patch(new, text)
+        raise _invalid_patch(call, new, text)
     if options.validation == "Warn":
         call.warnings.extend(found)
     for name, wanted in (("kind", info.kind), ("apiVersion", info.api_version)):
@@ -93,10 +98,14 @@ def _settle(call: Call, new: Json, options: WriteOptions, problems: list[str]) -
         if given == wanted:
             continue
         if not info.custom:
-            raise bad_request(
-                f"{new.get('kind') or ''} in version {quote(_version(new))} cannot be handled as a {info.kind}: "
-                f"converting ({_version(new)}.{new.get('kind') or ''}) to (v1.{info.kind}): unknown conversion"
+            package = info.group.partition(".")[0] or "core"
+            why = (
+                f"converting ({_version(new)}.{new.get('kind') or ''}) to ({package}.{info.kind}): unknown conversion"
+                if name == "kind"
+                else f"no kind {quote(info.kind)} is registered for version {quote(given)} in scheme "
+                '"pkg/runtime/scheme.go:111"'
             )
+            raise _invalid_patch(call, new, why)
         shown = new.get("kind") or ""
         subject = metadata_name(new)
         raise invalid(
@@ -113,9 +122,18 @@ def _version(obj: Json) -> str:
     return str(obj.get("apiVersion") or "").rpartition("/")[2]
 
 
-def _invalid_patch(new: Json, why: str) -> StatusError:
-    shown = msgspec.json.encode(new, order="sorted").decode()
+def _invalid_patch(call: Call, new: Json, why: str) -> StatusError:
+    stored = call.kind.table.get(call.key)
+    old = call.kind.load(stored) if stored is not None else {}
+    shown = msgspec.json.encode(_as_patched(new, old)).decode()
     return invalid("", "", "", [cause("Invalid", "patch", f"Invalid value: {quote(shown)}: {why}")])
+
+
+def _as_patched(new: Any, old: Any) -> Any:
+    """Fields in the order a merge patch leaves: sorted where it went in, as they were where it did not."""
+    if not isinstance(new, dict) or not isinstance(old, dict) or new == old:
+        return new
+    return {name: _as_patched(new[name], old.get(name)) for name in sorted(new)}
 
 
 def _apply(core: Core, call: Call, stored: Stored | None, options: WriteOptions) -> Answer:
@@ -128,9 +146,6 @@ def _apply(core: Core, call: Call, stored: Stored | None, options: WriteOptions)
     if live is None and call.subresource:
         raise call.missing()
     new = manager.apply(live, applied, manager=options.manager, force=options.force, now=core.now())
-    metadata = new.setdefault("metadata", {})
-    if stored is None:
-        metadata.setdefault("name", call.name)
     _settle(call, new, options, problems)
     check_name(new, call.name)
     check_namespace(new, call.namespace)
@@ -139,6 +154,10 @@ def _apply(core: Core, call: Call, stored: Stored | None, options: WriteOptions)
         """managedFields are already those of the apply."""
 
     if stored is None:
+        uid = new["metadata"].get("uid")
+        if uid:
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise conflict(info.group, info.plural, call.name, why)
         if info.has_status and not info.strategy.keeps_status:
             new.pop("status", None)
         return create_object(core, call, new, options, own=keep)
@@ -150,7 +169,7 @@ def _applied(call: Call) -> tuple[Json, list[str]]:
     try:
         parsed = goyaml.parse(body)
     except goyaml.YamlProblem as error:
-        raise bad_request(f"error decoding YAML: {error}") from error
+        raise bad_request(f"error decoding YAML: error converting YAML to JSON: {error}") from error
     if not isinstance(parsed.value, dict):
         raise bad_request("error decoding YAML: the patch is not an object")
     if parsed.depth > decode.MAX_KEPT_DEPTH:
