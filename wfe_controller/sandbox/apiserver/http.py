@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from wfe_controller.sandbox.apiserver import message
+from wfe_controller.sandbox.apiserver.certificate import Certificate, self_signed
 from wfe_controller.sandbox.apiserver.message import ConnectionDropped, Stream
 from wfe_controller.sandbox.apiserver.server import MAX_BODY, ApiServer
 from wfe_controller.sandbox.apiserver.status import too_large
@@ -27,6 +28,8 @@ from wfe_controller.sandbox.apiserver.status import too_large
 SHUTDOWN_SECONDS = 1.0
 KEEPALIVE_SECONDS = 75.0
 START_SECONDS = 10.0
+LINE = 32 * 1024
+READ_BUFFER = 256 * 1024
 
 _log = structlog.get_logger("wfe.sandbox.apiserver")
 
@@ -34,8 +37,11 @@ _log = structlog.get_logger("wfe.sandbox.apiserver")
 class HttpFront:
     """One listening address of one server."""
 
-    def __init__(self, server: ApiServer, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, server: ApiServer, *, host: str = "127.0.0.1", port: int = 0, certificate: Certificate | None = None
+    ) -> None:
         self._server = server
+        self._certificate = certificate
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
@@ -43,7 +49,8 @@ class HttpFront:
 
     @property
     def url(self) -> str:
-        return f"http://{self.address[0]}:{self.address[1]}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://{self.address[0]}:{self.address[1]}"
 
     async def start(self) -> None:
         """Listen; ``address`` holds the port then. Raises OSError when the port is taken."""
@@ -52,16 +59,17 @@ class HttpFront:
             handler_cancellation=True,  # an idle watch ends with its client, not with its next event
             access_log=None,
             keepalive_timeout=KEEPALIVE_SECONDS,
-            max_line_size=32 * 1024,
-            max_field_size=32 * 1024,
-            read_bufsize=256 * 1024,
+            max_line_size=LINE,
+            max_field_size=LINE,
+            read_bufsize=READ_BUFFER,
         )
         runner = web.ServerRunner(handler, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         self._runner = runner
         listening = socket.create_server((self._host, self._port), reuse_port=False)
         listening.setblocking(False)
-        await web.SockSite(runner, listening).start()
+        context = self._certificate.context() if self._certificate is not None else None
+        await web.SockSite(runner, listening, ssl_context=context).start()
         host, port = listening.getsockname()[:2]
         self.address = (host, port)
 
@@ -146,24 +154,28 @@ def _drop(request: web.BaseRequest) -> None:
 
 
 class Running(Protocol):
-    """A server in a thread of its own."""
+    """A server in a thread of its own. ``ca_pem`` is "" without TLS."""
 
     url: str
+    ca_pem: str
+    server: ApiServer
 
     def call(self, function: Callable[[], object]) -> object:
         """Run a function in the server's loop and give back what it returns."""
 
 
 class _Thread:
-    def __init__(self, make: Callable[[], ApiServer], host: str, port: int) -> None:
+    def __init__(self, make: Callable[[], ApiServer], host: str, port: int, tls: bool) -> None:
         self._make = make
+        self._tls = tls
         self._host, self._port = host, port
         self._started = threading.Event()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self.server: ApiServer | None = None
+        self.server: ApiServer
         self.url = ""
+        self.ca_pem = ""
         self.thread = threading.Thread(target=self._main, name="apiserver", daemon=True)
 
     def _main(self) -> None:
@@ -178,7 +190,9 @@ class _Thread:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self.server = self._make()
-        front = HttpFront(self.server, host=self._host, port=self._port)
+        certificate = self_signed(self.server.core.now()) if self._tls else None
+        self.ca_pem = certificate.pem if certificate is not None else ""
+        front = HttpFront(self.server, host=self._host, port=self._port, certificate=certificate)
         await front.start()
         self.url = front.url
         self._started.set()
@@ -211,12 +225,14 @@ class _Thread:
 
 
 @contextlib.contextmanager
-def serve_in_thread(make: Callable[[], ApiServer], *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Running]:
+def serve_in_thread(
+    make: Callable[[], ApiServer], *, host: str = "127.0.0.1", port: int = 0, tls: bool = False
+) -> Iterator[Running]:
     """Run a server in a thread, for tests and tools that are not asyncio.
 
     ``make`` is called inside that thread's loop. The server is touched from outside only through ``call``.
     """
-    thread = _Thread(make, host, port)
+    thread = _Thread(make, host, port, tls)
     thread.start()
     try:
         yield thread
