@@ -175,7 +175,7 @@ def test_clear_block_of_what_is_free_or_held(wfe: Executions, kubectl: Plugin) -
     held = kubectl("clear-block", name, "--reason", "looked at it well")
     assert held.code == 1
     assert f"it is held by {wfe.namespace}/{name}: a hold ends with its holder" in held.complaint
-    wrong = kubectl("clear-block", "shop/deployment", "--reason", "looked at it well")
+    wrong = kubectl("clear-block", "a/b/c/d", "--reason", "looked at it well")
     assert wrong.code == 2
     wfe.annotate(name, cancel="the test is over")
 

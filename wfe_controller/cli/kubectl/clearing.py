@@ -14,7 +14,6 @@ from wfe_controller.api.names import (
     ANNOTATION_CLEAR_BLOCK,
     OWNER_UID,
     TARGETLOCKS,
-    WORKFLOWEXECUTIONS,
     lock_name,
 )
 from wfe_controller.api.reasons import BlockReason
@@ -23,7 +22,7 @@ from wfe_controller.cli.kubectl.explain.facts import event_time, unfinished
 from wfe_controller.cli.kubectl.options import Places, cluster_options, complete_execution, output_option, reason_option
 from wfe_controller.cli.kubectl.output import machine, tidied
 from wfe_controller.cli.kubectl.reading import LOCK_NAME
-from wfe_controller.cli.kubectl.session import Refusal, Session, run
+from wfe_controller.cli.kubectl.session import Elsewhere, Refusal, Session, run
 from wfe_controller.cli.kubectl.words import CommandLine
 from wfe_controller.cli.kubectl.writes import annotate, decision
 from wfe_controller.kube.errors import Forbidden, NotFound
@@ -145,8 +144,10 @@ async def _find(session: Session, what: str) -> Json:
             raise click.UsageError(str(error)) from None
         return await _lock(session, lock_name(canonical), canonical)
     try:
-        obj = await session.api.get(WORKFLOWEXECUTIONS, ObjectKey(session.namespace, what))
-    except NotFound:
+        obj = await session.execution_named(what)
+    except Elsewhere:
+        raise
+    except Refusal:
         found = [lock for lock in await session.api.list(TARGETLOCKS, session.home) if _blamed(lock) == what]
         if len(found) == 1:
             return found[0]

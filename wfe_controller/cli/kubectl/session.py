@@ -38,6 +38,10 @@ class Refusal(ExitError):
         self.next = next_
 
 
+class Elsewhere(Refusal):
+    """It is not in this namespace, but one of its name is in another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """``namespace``: the one to work in; ``home``: the controller's; ``execution``: that of the runs."""
@@ -76,7 +80,8 @@ class Session:
             found = []
         if found:
             where = namespace_of(found[0])
-            return Refusal(f"{missing}, but there is one in {where!r}", self.commands.wfe("get", name, namespace=where))
+            there = self.commands.wfe("get", name, namespace=where)
+            return Elsewhere(f"{missing}, but there is one in {where!r}", there)
         return Refusal(missing, self.commands.wfe("get", namespace=self.namespace))
 
 

@@ -10,7 +10,7 @@ from wfe_controller.cli.kubectl.explain.model import Explanation
 from wfe_controller.cli.kubectl.explain.text import as_text
 from wfe_controller.cli.kubectl.options import Places, cluster_options, execution_argument, output_option
 from wfe_controller.cli.kubectl.output import machine
-from wfe_controller.cli.kubectl.session import Refusal, Session, run
+from wfe_controller.cli.kubectl.session import Elsewhere, Refusal, Session, run
 from wfe_controller.cli.kubectl.style import Style
 
 
@@ -32,6 +32,8 @@ async def explained(session: Session, name: str) -> Explanation:
     """The explanation of that execution; of one that is gone, from what its target remembers."""
     try:
         wfe = await session.execution_named(name)
+    except Elsewhere:
+        raise  # a lock remembers names without their namespace: it is that one
     except Refusal:
         facts = await gather_gone(session, name)
         if facts is None:

@@ -94,9 +94,10 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``headline``: one sentence, what it is doing. The other fields answer one question each, "" or None = no answer
-    is needed: since when, what is waited for, who has the target, when may it (or another) run, what proves the end,
-    what was changed. ``unread``: what could not be looked at, and why; nothing was guessed in its place."""
+    """``headline``: one sentence, what it is doing. The other fields answer one question each; "" or None = there is
+    no answer: since when, what is waited for, when it ends by itself at the latest, who has the target, when may it (or
+    another) run, what proves the end, what was changed. ``holder`` None is nobody only when ``holder_known``.
+    ``unread``: what could not be looked at, and why; nothing was guessed in its place."""
 
     situation: Situation
     headline: str

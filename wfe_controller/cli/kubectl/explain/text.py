@@ -34,7 +34,7 @@ def _answers(told: Explanation) -> Iterator[tuple[str, str]]:
     if told.waiting_for:
         yield "waits for", told.waiting_for
     if told.ends_at is not None and now is not None:
-        yield "ends at", f"{until(told.ends_at, now)}, by itself"
+        yield "ends by", f"{until(told.ends_at, now)}, at the latest"
     if told.holder is not None:
         at = f", since {since(told.holder.since, now)}" if told.holder.since is not None and now is not None else ""
         mine = " (this one)" if str(told.holder) == told.name else ""
