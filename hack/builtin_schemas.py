@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "authentication.k8s.io/v1": ("selfsubjectreviews", "tokenreviews"),
     "networking.k8s.io/v1": ("networkpolicies",),
 }
-SUBRESOURCES = ("status", "scale", "eviction", "log", "token", "finalize")
+SUBRESOURCES = ("status", "scale", "binding", "eviction", "log", "token", "finalize")
 # Bodies that belong to no resource of their own.
 EXTRA = {
     "v1": (

@@ -146,7 +146,7 @@ class Rules:
             raise RuleError(compiler.causes)
         return cls(root if root.needed else None)
 
-    def evaluate(self, obj: Json, old: Json | None = None) -> list[Cause]:
+    def evaluate(self, obj: Any, old: Any = None) -> list[Cause]:
         """Causes of the rules that fail; an outer place's before those of what it contains."""
         found: list[Cause] = []
         if self._root is not None:
@@ -236,6 +236,13 @@ def _failed(rule: _Rule, place: _Place, value: Any, path: str, message: str) -> 
     if rule.reason == "FieldValueDuplicate":
         return cause("Duplicate", where, f"Duplicate value: {scalar}".rstrip(": "))
     return cause("Invalid", where, f"Invalid value: {scalar}{message}")
+
+
+def _compile_error(text: str) -> str:
+    """Why a rule does not compile; the two implementations share nearly all of their words."""
+    text = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
+    theirs = r"expression of type '(.*?)' cannot be the operand of a select operation"
+    return re.sub(theirs, r"type '\1' does not support field selection", text)
 
 
 def _error_text(result: Any) -> str:
@@ -343,7 +350,7 @@ class _Compiler:
                 program = _environment(self_type(node)).compile(source)
                 program = _environment(self_type(node)).compile(with_cached_patterns(source))
             except RuntimeError as error:
-                wrong = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
+                wrong = _compile_error(str(error))
         if wrong:
             place = "compilation failed" if wanted == "bool" else "messageExpression compilation failed"
             self._say("Invalid", path, f"Invalid value: {shown}: {place}: {wrong}")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from wfe_controller.sandbox.apiserver import cel
-from wfe_controller.sandbox.apiserver.crdschemas import check_schema, unknown_formats
+from wfe_controller.sandbox.apiserver.crdschemas import check_schema, places, unknown_formats
 from wfe_controller.sandbox.apiserver.names import dns1035, subdomain
 from wfe_controller.sandbox.apiserver.resources import ResourceInfo, ScalePaths, Strategy
 from wfe_controller.sandbox.apiserver.status import Cause, cause, quote
@@ -98,7 +98,7 @@ def _go_versions(versions: list[Json]) -> _Go:
         shown |= {"Served": bool(version.get("served")), "Storage": bool(version.get("storage"))}
         shown |= dict.fromkeys(("Schema", "Subresources", "AdditionalPrinterColumns", "SelectableFields"))
         parts.append(json.dumps(shown, separators=(",", ":")))
-    return _Go("[" + ",".join(parts) + "]" if versions else "null")
+    return _Go("[" + ",".join(parts) + "]")
 
 
 def validate(crd: Json) -> list[Cause]:
@@ -210,7 +210,8 @@ def _version_list(crd: Json) -> list[Cause]:
         found.append(_invalid("spec.versions", _go_versions(versions), "must contain unique version names"))
     if sum(1 for version in versions if version.get("storage")) != 1:
         why = "must have exactly one version marked as storage version"
-        found.append(_invalid("spec.versions", _go_versions(versions), why))
+        shown = _go_versions(versions) if "versions" in crd["spec"] else None
+        found.append(_invalid("spec.versions", shown, why))
     return found
 
 
@@ -218,11 +219,32 @@ def _one_schema(schema: Json, path: str) -> list[Cause]:
     found = check_schema(schema, path)
     if found:
         return found
+    found = [one for place, where in places(schema, path) if "default" in place for one in _default_rules(place, where)]
+    if found:
+        return found
     try:
         cel.Rules.compile(schema, path)
     except cel.RuleError as error:
         return error.causes
     return []
+
+
+def _default_rules(schema: Json, path: str) -> list[Cause]:
+    """Defaults are held against the rules of their place, which is where the real server first meets a broken rule."""
+    try:
+        failed = cel.Rules.compile(schema, path).evaluate(schema["default"])
+    except cel.RuleError as error:
+        kind = quote(str(schema.get("type") or ""))
+        return [
+            cause("Invalid", f"{path}.default", f"Invalid value: {kind}: rule compile error: {one.message}")
+            for one in _without_rules(error.causes)
+        ]
+    return [Cause(one.reason, one.message, f"{path}.default{one.field}") for one in failed]
+
+
+def _without_rules(causes: list[Cause]) -> list[Cause]:
+    """The same without the rule that stands before each problem."""
+    return [Cause(one.reason, re.sub(r"^Invalid value: \{.*?\}: ", "", one.message), one.field) for one in causes]
 
 
 def _columns(version: Json, where: str) -> list[Cause]:

@@ -34,21 +34,23 @@ def check_schema(schema: Json, path: str) -> list[Cause]:
         else:
             text = "Required value: must not be empty at the root"
             found.append(cause("Required", f"{path}.type", text))
-    for place, where in _places(schema, path):
-        _forbidden(place, where, found)
-    if not found:
+    forbidden: list[Cause] = []
+    for place, where in places(schema, path):
+        _forbidden(place, where, forbidden)
+    if not forbidden:
         # Types and defaults are looked at only in schemas that use nothing forbidden.
         _check(schema, path, found, root=True)
-    return found
+    return found + forbidden
 
 
-def _places(schema: Json, path: str) -> Iterable[tuple[Json, str]]:
+def places(schema: Json, path: str) -> Iterable[tuple[Json, str]]:
+    """Every schema in a schema, with its path."""
     yield schema, path
     for name, child in (schema.get("properties") or {}).items():
-        yield from _places(child, f"{path}.properties[{name}]")
+        yield from places(child, f"{path}.properties[{name}]")
     for key in ("additionalProperties", "items"):
         if isinstance(schema.get(key), dict):
-            yield from _places(schema[key], f"{path}.{key}")
+            yield from places(schema[key], f"{path}.{key}")
 
 
 def unknown_formats(schema: Json) -> list[str]:

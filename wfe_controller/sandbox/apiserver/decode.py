@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wfe_controller.sandbox.apiserver import gojson, gotypes, goyaml
+from wfe_controller.sandbox.apiserver import gojson, gotypes, goyaml, protobuf
 from wfe_controller.sandbox.apiserver.resources import Registry, ResourceInfo
 from wfe_controller.sandbox.apiserver.schema import Schema
 from wfe_controller.sandbox.apiserver.status import (
@@ -66,22 +66,24 @@ def media_type(content_type: str) -> str:
     return kind
 
 
-def decode(body: bytes, content_type: str, *, kind: str = "") -> Decoded:
-    """The JSON value of a body. ``kind`` is what the request is about and stands in the refusal; "" leaves it out."""
+def decode(body: bytes, content_type: str, *, kind: str = "", merge: bool = False) -> Decoded:
+    """The JSON value of a body. ``kind`` is what the request is about and stands in the refusal; "" leaves it out.
+
+    ``merge`` is how duplicate keys of built-in kinds work (gojson.parse).
+    """
     language = media_type(content_type)
     if len(body) > MAX_BODY:
         raise too_large(f"limit is {MAX_BODY}")
     if language == "protobuf":
-        # This server has no protobuf; a body that is none is refused as the real one does it.
-        if body[:4] == b"k8s\0":
-            raise unsupported_media_type(ACCEPTED[:2])
+        if body[:4] == protobuf.PREFIX:
+            return _protobuf(body)
         text = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
         raise unrecognized(text, body, kind)
     try:
         if language == "yaml":
             parsed = goyaml.parse(body)
             return Decoded(parsed.value, parsed.duplicates, parsed.depth, yaml=True)
-        return _json(body)
+        return _json(body, merge)
     except gojson.SyntaxProblem as error:
         raise unrecognized(f"couldn't get version/kind; json parse error: {error}", body, kind) from error
     except goyaml.YamlProblem as error:
@@ -90,19 +92,29 @@ def decode(body: bytes, content_type: str, *, kind: str = "") -> Decoded:
         raise bad_request(f"{kind} cannot be handled as a {kind}: {error}" if kind else str(error)) from error
 
 
+def _protobuf(body: bytes) -> Decoded:
+    try:
+        return Decoded(protobuf.decode(body))
+    except protobuf.ProtobufProblem as error:
+        raise bad_request(str(error)) from error
+    except KeyError as error:
+        # Kinds that no typed client sends: it is told what this server reads.
+        raise unsupported_media_type(ACCEPTED[:2]) from error
+
+
 def loads(body: bytes) -> Any:
     """JSON without a kind (patches); raises gojson.SyntaxProblem."""
     return _json(body).value
 
 
-def _json(body: bytes) -> Decoded:
+def _json(body: bytes, merge: bool = False) -> Decoded:
     try:
         text = body.decode("utf-8", "replace")
         if _HALF_SURROGATE.search(text) or _LONG_NUMBER.search(text):
             raise _Slow
         return Decoded(json.loads(text, object_pairs_hook=_pairs, parse_float=gojson.number, parse_constant=_constant))
     except (_Slow, ValueError, RecursionError):
-        parsed = gojson.parse(body)
+        parsed = gojson.parse(body, merge=merge)
     return Decoded(parsed.value, [f'duplicate field "{path}"' for path in parsed.duplicates], parsed.depth)
 
 
@@ -152,7 +164,7 @@ def read(
     """
     check_field_validation(field_validation, action)
     try:
-        decoded = decode(body, content_type, kind=info.kind)
+        decoded = decode(body, content_type, kind=info.kind, merge=not info.custom)
     except StatusError as error:
         if isinstance(error.__cause__, gojson.NumberProblem):
             raise unhandled(info.kind, info.version, info.kind, str(error.__cause__)) from error

@@ -50,6 +50,16 @@ class _Frame:
         return f"{self.path}.{self.key}" if self.path else self.key
 
 
+def _merged(before: dict[str, Any], value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    merged = dict(before)
+    for key, child in value.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, child) if isinstance(inner, dict) else child
+    return merged
+
+
 def quote_char(code: int) -> str:
     """One byte as Go prints it in a syntax error."""
     if code == 0x27:
@@ -77,14 +87,19 @@ def number(text: str) -> int | float:
     return int(real) if real.is_integer() and abs(real) < 2**63 else real
 
 
-def parse(body: bytes) -> Parsed:
-    """Parse, or raise SyntaxProblem with Go's words."""
-    return _Parser(body).run()
+def parse(body: bytes, *, merge: bool = False) -> Parsed:
+    """Parse, or raise SyntaxProblem with Go's words.
+
+    ``merge``: an object under a key that was there already is decoded into the first one, as into a Go struct or map;
+    otherwise the last value counts.
+    """
+    return _Parser(body, merge).run()
 
 
 class _Parser:
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, merge: bool) -> None:
         self._body = body
+        self._merge = merge
         self._at = 0
         self._stack: list[_Frame] = []
         self._duplicates: list[str] = []
@@ -141,7 +156,8 @@ class _Parser:
             frame.container.append(value)
             code_end, where = (0x5D, "after array element")
         else:
-            frame.container[frame.key] = value
+            before = frame.container.get(frame.key) if self._merge else None
+            frame.container[frame.key] = _merged(before, value) if isinstance(before, dict) else value
         code = self._need()
         if code == 0x2C:
             self._at += 1

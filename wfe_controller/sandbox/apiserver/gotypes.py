@@ -57,6 +57,7 @@ class GoType:
         return self.name.rpartition(".")[2]
 
 
+_UID = GoType("string", "types.UID")
 _compiled: dict[int, tuple[Json, GoType]] = {}
 
 
@@ -85,6 +86,8 @@ def _fill(made: GoType, schema: Json, definition: str) -> None:
         for name, child in schema["properties"].items():
             if child.get("default") in ({}, "", 0, False) and "default" in child:
                 made.always[name] = child["default"]
+        if made.fields.get("uid", made).shape == "string":
+            made.fields["uid"] = _UID
         made.kept = frozenset(schema.get("required", ()))
     elif isinstance(schema.get("additionalProperties"), dict):
         made.shape, made.element = "map", compiled(schema["additionalProperties"])
