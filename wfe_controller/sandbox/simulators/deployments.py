@@ -157,13 +157,15 @@ class DeploymentSimulator:
         if size > wanted or (size < wanted and room > 0):
             await self._scale(new, wanted if size > wanted else min(wanted, size + room))
             return
-        available = sum(_count(item, "availableReplicas") for item in [new, *old])
-        spare = min(available, sum(sizes.values())) - (wanted - unavailable)
+        least = wanted - unavailable
+        available = {item.key: min(_count(item, "availableReplicas"), sizes[item.key]) for item in [new, *old]}
+        # Sizes, not statuses: what was told to go a moment ago may still be counted as available.
+        may_go = sum(sizes.values()) - least - (size - available[new.key])
+        spare = sum(available.values()) - least
         for item in old:
-            # What is not available yet may go at any time.
-            idle = max(0, sizes[item.key] - _count(item, "availableReplicas"))
-            fewer = min(sizes[item.key], idle + max(0, spare))
-            if fewer:
+            idle = sizes[item.key] - available[item.key]
+            fewer = min(sizes[item.key], may_go, idle + max(0, spare))
+            if fewer > 0:
                 await self._scale(item, sizes[item.key] - fewer)
                 return
 
@@ -200,7 +202,9 @@ class DeploymentSimulator:
         since = text(condition(owner, "Progressing").get("lastUpdateTime")) or rfc3339(self._clock.now())
         limit = float(owner["spec"].get("progressDeadlineSeconds", 600))
         start = parse_rfc3339(since) or self._clock.now()
-        late = not done and not moved and (self._clock.now() - start).total_seconds() > limit
+        waited = (self._clock.now() - start).total_seconds()
+        was_late = condition(owner, "Progressing").get("reason") == "ProgressDeadlineExceeded"
+        late = not done and not moved and (was_late or waited >= limit)
         name = new.key.name if new is not None else ""
         status["conditions"] = [
             self._condition(
@@ -226,7 +230,7 @@ class DeploymentSimulator:
                 DEPLOYMENTS, {**owner, "status": status}, subresource="status", lane=Lane.READ
             )
             self._sim.wrote(DEPLOYMENTS, written)
-        return Done() if done or late else RequeueAfter(limit)
+        return Done() if done or late else RequeueAfter(max(limit - waited, 0.0) + 0.01)
 
     def _condition(
         self, owner: Json, kind: str, value: bool, reason: str, message: str, *, touched: bool = False

@@ -74,13 +74,13 @@ class PodSimulator:
         except (AlreadyExists, NotFound, Forbidden) as reason:
             log.debug("no node was created", why=str(reason))
 
-    def log(self, namespace: str, name: str, container: str) -> str | None:
-        """What that container has written so far; None when there is no such container here."""
-        pod = self._sim.informer(PODS).store.get(ObjectKey(namespace, name))
-        if pod is None:
-            return None
-        play = plays_of(pod.decode()).get(container)
-        return None if play is None else play.log + ("\n" if play.log and not play.log.endswith("\n") else "")
+    def log(self, namespace: str, pod: str, container: str) -> str:
+        """What that container has written so far; nothing before it runs. The server's pods/log asks this."""
+        found = self._sim.informer(PODS).store.get(ObjectKey(namespace, pod))
+        if found is None or found.field("status", "phase") in (None, "Pending"):
+            return ""
+        said = plays_of(found.decode()).get(container, Play()).log
+        return said if not said or said.endswith("\n") else f"{said}\n"
 
     async def reconcile(self, key: ObjectKey) -> Outcome:
         cached = self._sim.informer(PODS).store.get(key)
