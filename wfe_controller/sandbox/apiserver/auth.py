@@ -7,9 +7,10 @@ the tokens: those given at the start, those of TokenRequest, and those of servic
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from wfe_controller.sandbox.apiserver import routes
 from wfe_controller.sandbox.apiserver.core import Core
 from wfe_controller.sandbox.apiserver.message import Request
 from wfe_controller.sandbox.apiserver.rbac import ANONYMOUS, RBAC_GROUP, Attributes, Decision, Policy, User, denial
@@ -27,6 +28,9 @@ _TABLES = {
 }
 
 
+AUDIENCE = "https://kubernetes.default.svc"
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """What a bearer token stands for. ``account`` is (namespace, name, uid) of a service account."""
@@ -42,7 +46,7 @@ class Auth:
 
     def __init__(self, core: Core, tokens: Mapping[str, User]) -> None:
         self._core = core
-        self._tokens = {token: Token(user) for token, user in tokens.items()}
+        self._tokens = {token: Token(user, audiences=(AUDIENCE,)) for token, user in tokens.items()}
         self._policy: Policy | None = None
         core.store.observers.append(self._notice)
 
@@ -87,7 +91,26 @@ class Auth:
         found = self.look_up(token.strip())
         if found is None:
             raise unauthorized()
-        return found.user
+        return self._impersonated(request, found.user)
+
+    def _impersonated(self, request: Request, user: User) -> User:
+        """Somebody else, when the headers say so and the user may. Raises 403."""
+        name = request.header("impersonate-user")
+        if not name:
+            return user
+        groups = tuple(group for group in request.header("impersonate-group").split(",") if group)
+        wanted = [Attributes("impersonate", resource="users", name=name)]
+        if name.startswith("system:serviceaccount:") and name.count(":") == 3:
+            _, _, namespace, account = name.split(":")
+            wanted = [Attributes("impersonate", resource="serviceaccounts", name=account, namespace=namespace)]
+        wanted += [Attributes("impersonate", resource="groups", name=group) for group in groups]
+        if not all(self.decide(user, attributes).allowed for attributes in wanted):
+            attributes = routes.parse(request).attributes
+            attributes = replace(attributes, verb=f"impersonate-on:user-info:{attributes.verb}")
+            raise self.refusal(user, attributes, Decision(False))
+        if name == ANONYMOUS.name:
+            return ANONYMOUS
+        return User.known(name, groups=groups)
 
     def decide(self, user: User, attributes: Attributes) -> Decision:
         return self.policy.authorize(user, attributes)

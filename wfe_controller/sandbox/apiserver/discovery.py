@@ -49,6 +49,10 @@ class Discovery:
         parts = request.path.strip("/").split("/")
         if request.path.startswith("//"):
             return None
+        if "" in parts and parts != [""]:
+            if parts[:2] == ["api", "v1"]:
+                raise no_such_route()
+            return None
         if parts[0] in HEALTH:
             return self._health(request, parts)
         known = self._known(parts)

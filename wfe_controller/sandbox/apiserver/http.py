@@ -94,7 +94,7 @@ class HttpFront:
             method=request.method,
             path=unquote(path),
             query=message.parse_query(query),
-            headers={name.lower(): value for name, value in request.headers.items()},
+            headers={name.lower(): ",".join(request.headers.getall(name)) for name in set(request.headers)},
             body=body,
         )
         try:

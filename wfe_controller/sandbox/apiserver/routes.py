@@ -5,6 +5,7 @@ Authorization works on these before anybody looks whether the resource exists.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from wfe_controller.sandbox.apiserver.message import Request
@@ -12,6 +13,7 @@ from wfe_controller.sandbox.apiserver.rbac import Attributes
 
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
+_NAME = re.compile(r"[^,!=\\]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Route:
     name: str = ""
     scoped: bool = False
     """The path has /namespaces/NAME before the resource."""
+    selected: str = ""
+    """The one name a list or watch asks for by field selector: rights to that name are enough for it."""
     rest: bool = False
     """The path goes on behind the subresource."""
 
@@ -35,7 +39,8 @@ class Route:
     def attributes(self) -> Attributes:
         if not self.resource:
             return Attributes(self.verb, path=self.path)
-        return Attributes(self.verb, self.group, self.resource, self.subresource, self.name, self.namespace)
+        name = self.name or self.selected
+        return Attributes(self.verb, self.group, self.resource, self.subresource, name, self.namespace)
 
 
 def parse(request: Request) -> Route:
@@ -67,4 +72,8 @@ def parse(request: Request) -> Route:
         elif verb == "delete":
             verb = "deletecollection"
     verb = forced or verb
-    return Route(verb, path, group, version, tail[0], subresource, namespace, name, scoped, len(tail) > 3)
+    selected = ""
+    if not name and verb in ("list", "watch", "deletecollection"):
+        field, _, value = request.param("fieldSelector").replace("==", "=").partition("=")
+        selected = value if field == "metadata.name" and _NAME.fullmatch(value) else ""
+    return Route(verb, path, group, version, tail[0], subresource, namespace, name, scoped, selected, len(tail) > 3)

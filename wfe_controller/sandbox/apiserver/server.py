@@ -51,6 +51,7 @@ Json = dict[str, Any]
 MAX_BODY = 3 * 1024 * 1024
 TRACE_LINES = 12
 TEXT = "text/plain; charset=utf-8"
+_ONLY_CREATE = frozenset({"create"})
 _READS = ("get", "list", "watch")
 
 _log = structlog.get_logger("wfe.sandbox.apiserver")
@@ -166,6 +167,10 @@ class ApiServer:
                 raise missing
             if route.verb not in ("list", "watch") or route.namespace:
                 raise missing if info.custom else method_not_routed()
+        if ".." in (namespace := route.namespace) or namespace == ".":
+            raise StatusError(500, "", f'invalid key: "/{info.plural}/{namespace}"')
+        if route.name and info.verbs == _ONLY_CREATE:
+            raise missing
         if route.rest:
             raise not_found(info.group, info.plural, route.name) if info.custom else missing
         namespace = route.namespace if info.namespaced else ""

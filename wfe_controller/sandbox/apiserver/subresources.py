@@ -6,7 +6,7 @@ from datetime import UTC, timedelta
 from typing import Any, Protocol
 
 from wfe_controller.sandbox.apiserver import decode, patches, verbs, verbs_delete
-from wfe_controller.sandbox.apiserver.auth import Auth, Token
+from wfe_controller.sandbox.apiserver.auth import AUDIENCE, Auth, Token
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Core
 from wfe_controller.sandbox.apiserver.options import DeleteOptions, write_options
 from wfe_controller.sandbox.apiserver.rbac import User
@@ -30,7 +30,6 @@ from wfe_controller.sandbox.apiserver.store import Stored
 
 Json = dict[str, Any]
 
-AUDIENCE = "https://kubernetes.default.svc"
 TOKEN_SECONDS = 3600
 _SHORTEST_TOKEN = 600
 _LONGEST_TOKEN = 2**32
@@ -158,7 +157,8 @@ def _scale(core: Core, call: Call) -> Answer:
     obj = call.kind.load(stored)
     if not isinstance(replicas, int) or replicas < 0:
         path = call.info.scale.spec_replicas if call.info.scale else "spec.replicas"
-        text = f"Invalid value: {replicas}: should be a non-negative integer"
+        rule = "should be a non-negative integer" if call.info.custom else "must be greater than or equal to 0"
+        text = f"Invalid value: {replicas}: {rule}"
         kind = call.info.kind if call.info.custom else "Scale"
         group = call.info.group if call.info.custom else "autoscaling"
         raise invalid(group, kind, call.name, [cause("Invalid", path, text)])

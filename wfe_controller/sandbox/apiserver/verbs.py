@@ -387,7 +387,10 @@ def _scale_causes(kind: Kind, obj: Json) -> list[Cause]:
 
 def _refuse(call: Call, obj: Json, causes: list[Cause]) -> None:
     if causes:
-        raise invalid(call.info.group, call.info.kind, obj["metadata"].get("name") or "", causes)
+        info = call.info
+        # Some kinds are checked in the version in which they are stored (events).
+        group = info.group if info.storage == info.group_resource else info.storage.partition(".")[2]
+        raise invalid(group, info.kind, obj["metadata"].get("name") or "", causes)
 
 
 def _key(obj: Json) -> str:
