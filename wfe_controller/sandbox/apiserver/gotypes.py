@@ -29,6 +29,18 @@ _QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)(
 _MICROS = re.compile(r":\d\d\.\d{6}(Z|[+-])")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]")
 _SIZES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+# Times that are no pointers are written even when they are not set.
+_NULL_TIMES: dict[str, tuple[str, ...]] = {
+    "PodCondition": ("lastProbeTime", "lastTransitionTime"),
+    "JobCondition": ("lastProbeTime", "lastTransitionTime"),
+    "DeploymentCondition": ("lastUpdateTime", "lastTransitionTime"),
+    "ReplicaSetCondition": ("lastTransitionTime",),
+    "NodeCondition": ("lastHeartbeatTime", "lastTransitionTime"),
+    "NamespaceCondition": ("lastTransitionTime",),
+    "CustomResourceDefinitionCondition": ("lastTransitionTime",),
+    "ContainerStateRunning": ("startedAt",),
+    "ContainerStateTerminated": ("startedAt", "finishedAt"),
+}
 _ZERO: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "bytes": ""}
 
 
@@ -86,6 +98,7 @@ def _fill(made: GoType, schema: Json, definition: str) -> None:
         for name, child in schema["properties"].items():
             if child.get("default") in ({}, "", 0, False) and "default" in child:
                 made.always[name] = child["default"]
+        made.always.update(dict.fromkeys(_NULL_TIMES.get(made.short, ())))
         if made.fields.get("uid", made).shape == "string":
             made.fields["uid"] = _UID
         made.kept = frozenset(schema.get("required", ()))

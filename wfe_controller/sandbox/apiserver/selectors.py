@@ -198,14 +198,19 @@ def parse_fields(text: str, allowed: Collection[str], custom: bool, unknown: str
         if not field and not value:
             continue  # the real server takes "=" for everything
         if field not in allowed and field not in ("metadata.name", "metadata.namespace"):
-            default = (
-                "field label not supported: {}"
-                if custom
-                else '"{}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-            )
+            default = _unknown_field(frozenset(allowed), custom)
             raise bad_request((unknown or default).replace("{}", field))
         parts.append((field, operator != "!=", value))
     return lambda values: all((values.get(field, "") == value) is equal for field, equal, value in parts)
+
+
+def _unknown_field(allowed: frozenset[str], custom: bool) -> str:
+    """Kinds with selectable fields of their own refuse another one in other words than kinds without."""
+    if allowed == {"status.successful"} and not custom:
+        return 'field label "{}" not supported for Job'
+    if custom or allowed - {"metadata.name", "metadata.namespace"}:
+        return "field label not supported: {}"
+    return '"{}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _split_terms(text: str) -> list[str]:

@@ -152,6 +152,11 @@ class ServiceAccountStrategy(Strategy):
 class NodeStrategy(Strategy):
     keeps_status = True
 
+    def default(self, obj: Json) -> None:
+        status = obj.get("status") or {}
+        if "capacity" in status:
+            status.setdefault("allocatable", dict(status["capacity"]))
+
     def prepare_create(self, obj: Json) -> None:
         taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
         taints = obj.setdefault("spec", {}).setdefault("taints", [])

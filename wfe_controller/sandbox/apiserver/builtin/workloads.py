@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from wfe_controller.sandbox.apiserver.builtin.checks import (
@@ -267,6 +268,7 @@ class JobStrategy(_Templated):
             "ttlSecondsAfterFinished",
         ):
             found += not_negative(spec.get(field), f"spec.{field}")
+        found += supported(spec["completionMode"], ("NonIndexed", "Indexed"), "spec.completionMode")
         found += validate_template(spec["template"], "spec.template")
         if spec["template"]["spec"]["restartPolicy"] not in ("OnFailure", "Never"):
             policy = spec["template"]["spec"]["restartPolicy"]
@@ -281,7 +283,10 @@ class JobStrategy(_Templated):
         if new.get("completions") != before.get("completions"):
             found.append(immutable("spec.completions", new.get("completions")))
         if new["template"] != before["template"]:
-            found.append(immutable("spec.template", new["template"]))
+            # As Go prints its own form of a template, which has the metadata inline.
+            shape = {**(new["template"].get("metadata") or {}), "Spec": new["template"].get("spec")}
+            text = json.dumps(shape, separators=(",", ":"), ensure_ascii=False)
+            found.append(cause("Invalid", "spec.template", f"Invalid value: {text}: field is immutable"))
         return found
 
     def validate_status(self, obj: Json, old: Json) -> list[Cause]:
