@@ -181,14 +181,27 @@ def _unconfirmed(pod: Json) -> bool:
 
     A container runs before the API shows it, by a second, or for as long as the node cannot reach the API server. So a
     waiting container proves nothing when the pod was on a node and went away without its kubelet: deleted by force, or
-    given its end by the pod garbage collector because the node is gone or out of service. The kubelet itself writes a
-    terminal phase before it lets a deleted pod go (since Kubernetes 1.27), and only when its containers are dead.
+    given its end by the pod garbage collector because the node is gone (which it says) or out of service (which it does
+    not). The kubelet itself writes a terminal phase before it lets a deleted pod go (since Kubernetes 1.27), and only
+    when its containers are dead.
     """
     if not text(mapping(pod.get("spec")).get("nodeName")):
         return False  # never bound: the API server deletes it at once, and no kubelet ever saw it
     collected = condition(pod, "DisruptionTarget")
     by_collector = collected.get("status") == "True" and text(collected.get("reason")) == "DeletionByPodGC"
-    return by_collector or text(status(pod).get("phase")) not in ("Succeeded", "Failed")
+    return by_collector or text(status(pod).get("phase")) not in ("Succeeded", "Failed") or _unfinished(status(pod))
+
+
+def _unfinished(current: Mapping[str, Any]) -> bool:
+    """Whether container states were left as no kubelet leaves them (its TerminatePod): it ends the first init container
+    always and each one that ever moved, and once the last of them has succeeded every other container, too. Anybody
+    else who writes a terminal phase leaves the states of a pod that waits."""
+    inits = [mapping(entry) for entry in items(current.get("initContainerStatuses"))]
+    ended = [mapping(mapping(entry.get("state")).get("terminated")) for entry in inits]
+    if not any(mapping(mapping(e).get("state")).get("waiting") for e in items(current.get("containerStatuses"))):
+        return False
+    running = any(mapping(entry.get("state")).get("running") is not None for entry in inits)
+    return not ended or not ended[0] or running or ended[-1].get("exitCode") == 0
 
 
 def _container_started(entry: Mapping[str, Any]) -> Started:

@@ -104,11 +104,39 @@ COLLECTED = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionB
 WAITING = [{"name": "step-act", "state": {"waiting": {"reason": "PodInitializing"}}}]
 
 
+def inits(*states: str) -> list[dict[str, Any]]:
+    """Statuses of Tekton's init containers."""
+    known: dict[str, Any] = {
+        "over": {"terminated": {"exitCode": 0, "startedAt": "2026-11-22T16:10:50Z"}},
+        "ended": {"terminated": LOST},
+        "waits": {"waiting": {"reason": "PodInitializing"}},
+        "runs": {"running": {"startedAt": "2026-11-22T16:10:50Z"}},
+    }
+    return [{"name": f"init-{number}", "state": known[state]} for number, state in enumerate(states)]
+
+
 @pytest.mark.parametrize(
     ("node", "status", "started"),
     [
         ("", {"phase": "Pending"}, False),
-        ("n1", {"phase": "Failed", "containerStatuses": WAITING}, False),
+        (
+            "n1",
+            {"phase": "Failed", "containerStatuses": WAITING, "initContainerStatuses": inits("ended", "waits")},
+            False,
+        ),
+        (
+            "n1",
+            {"phase": "Failed", "containerStatuses": WAITING, "initContainerStatuses": inits("over", "ended")},
+            False,
+        ),
+        (
+            "n1",
+            {"phase": "Failed", "containerStatuses": WAITING, "initContainerStatuses": inits("waits", "waits")},
+            None,
+        ),
+        ("n1", {"phase": "Failed", "containerStatuses": WAITING, "initContainerStatuses": inits("over", "runs")}, None),
+        ("n1", {"phase": "Failed", "containerStatuses": WAITING, "initContainerStatuses": inits("over", "over")}, None),
+        ("n1", {"phase": "Failed", "containerStatuses": WAITING}, None),
         ("n1", {"phase": "Failed", "containerStatuses": [NEVER_MADE]}, False),
         ("n1", {"phase": "Pending", "containerStatuses": WAITING}, None),
         ("n1", {"phase": "Pending"}, None),
@@ -119,6 +147,11 @@ WAITING = [{"name": "step-act", "state": {"waiting": {"reason": "PodInitializing
     ids=[
         "P:T2-never-bound",
         "the-kubelet-said-so",
+        "the-kubelet-said-so-after-an-init-container",
+        "out-of-service-before-any-start",
+        "out-of-service-while-it-was-prepared",
+        "out-of-service-while-it-pulled-the-image",
+        "out-of-service-before-any-report",
         "the-kubelet-said-so-for-one-it-never-made",
         "deleted-by-force",
         "deleted-by-force-before-any-report",
@@ -132,5 +165,7 @@ def test_a_pod_that_left_its_node_without_the_kubelets_word_proves_nothing(
 ) -> None:
     """The node cannot reach the API server any more; it starts the step, which acts; the API still shows the container
     waiting. The run is cancelled, Tekton deletes the pod, and somebody, or the pod garbage collector, removes it by
-    force. Its last state says waiting: it was proof that nothing ever ran, and the target was not blocked."""
+    force. Its last state says waiting: it was proof that nothing ever ran, and the target was not blocked. For a node
+    that is tainted out of service the collector writes phase Failed and no condition (podgc, gcTerminating), so only
+    the states that no kubelet leaves behind give it away."""
     assert pod_started({**POD, "spec": {"nodeName": node}, "status": status}) is started
