@@ -26,20 +26,19 @@ _KNOWN_FORMATS = frozenset(FORMATS) | frozenset(
 
 def check_schema(schema: Json, path: str) -> list[Cause]:
     """Causes of one ``openAPIV3Schema`` standing at ``path``."""
-    found: list[Cause] = []
-    if schema.get("type") != "object":
-        if schema.get("type"):
-            text = f"Invalid value: {quote(schema['type'])}: must be object at the root"
-            found.append(cause("Invalid", f"{path}.type", text))
-        else:
-            text = "Required value: must not be empty at the root"
-            found.append(cause("Required", f"{path}.type", text))
     forbidden: list[Cause] = []
     for place, where in places(schema, path):
         _forbidden(place, where, forbidden)
+    found: list[Cause] = []
     if not forbidden:
         # Types and defaults are looked at only in schemas that use nothing forbidden.
         _check(schema, path, found, root=True)
+    kind = schema.get("type")
+    if kind and kind != "object":
+        text = f"Invalid value: {quote(kind)}: must be object at the root"
+        found.append(cause("Invalid", f"{path}.type", text))
+    elif not kind:
+        found.append(cause("Required", f"{path}.type", "Required value: must not be empty at the root"))
     return found + forbidden
 
 
