@@ -1,6 +1,6 @@
 """CEL rules of CustomResourceDefinitions: compiled once, evaluated on every write.
 
-The only module that imports the CEL library (docs/decisions/0010); its errors are turned into the words of the real
+The only module that imports the CEL library (docs/decisions/0011); its errors are turned into the words of the real
 server, which runs another implementation of the same language. What differs from the real server: cost is neither
 estimated nor limited, and of the Kubernetes libraries only ``sum()`` exists.
 
