@@ -10,6 +10,7 @@ that another live owner holds.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,6 +30,7 @@ Json = dict[str, Any]
 Place = tuple[str, str]
 """A table and a key in it."""
 
+TRACE_LINES = 12
 _log = structlog.get_logger("wfe.sandbox.apiserver")
 
 
@@ -132,6 +134,9 @@ class Collector:
             except StatusError as error:
                 # As with a real one: somebody else changed it meanwhile, and that change is in the queue itself.
                 _log.info("left for later", what=what, table=table, key=key, error=str(error))
+            except Exception:  # noqa: BLE001 - one odd object must not end the work on all others; it is logged
+                trace = traceback.format_exc(limit=-TRACE_LINES)
+                _log.error("background work failed", what=what, table=table, key=key, trace=trace)
 
     def _work(self, what: str, table: str, key: str) -> None:
         if what == "namespace":

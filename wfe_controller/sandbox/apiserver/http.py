@@ -40,7 +40,7 @@ class HttpFront:
     def __init__(
         self, server: ApiServer, *, host: str = "127.0.0.1", port: int = 0, certificate: Certificate | None = None
     ) -> None:
-        self._server = server
+        self.server = server
         self._certificate = certificate
         self._host = host
         self._port = port
@@ -98,7 +98,7 @@ class HttpFront:
             body=body,
         )
         try:
-            answer_ = await self._server.handle(asked)
+            answer_ = await self.server.handle(asked)
         except ConnectionDropped:
             _drop(request)
             raise ConnectionResetError("dropped by a fault") from None

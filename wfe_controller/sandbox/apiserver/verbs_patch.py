@@ -76,6 +76,8 @@ def _patched(call: Call, media_type: str, old: Json) -> Any:
 def _settle(call: Call, new: Json, options: WriteOptions, problems: list[str]) -> None:
     """Identity, Go types and unknown fields of the result of a patch, refused as the real server refuses them."""
     info = call.info
+    # What is quoted in a refusal is the object before unknown fields are taken out of it.
+    whole = msgspec.json.decode(msgspec.json.encode(new)) if options.validation == "Strict" else new
     try:
         if info.custom and (new.get("apiVersion") or "") != info.api_version:
             # Nothing is known of another version, not even the fields that this one has.
@@ -90,7 +92,7 @@ def _settle(call: Call, new: Json, options: WriteOptions, problems: list[str]) -
     found = [*problems, *unknown]
     if options.validation == "Strict" and found:
         text = f"strict decoding error: {', '.join(found)}"
-        raise _invalid_patch(call, new, text)
+        raise _invalid_patch(call, whole, text)
     if options.validation == "Warn":
         call.warnings.extend(found)
     for name, wanted in (("kind", info.kind), ("apiVersion", info.api_version)):
