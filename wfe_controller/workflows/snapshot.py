@@ -46,7 +46,7 @@ class Unread(Enum):
 
 UNREAD: Final = Unread.UNREAD
 
-_NO = ("false", "off", "0")
+_NO = ("false", "off", "0", "no", "n")
 
 
 @dataclass(frozen=True, slots=True)

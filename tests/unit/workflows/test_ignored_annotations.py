@@ -13,9 +13,10 @@ from wfe_controller.api.conditions import get_condition
 from wfe_controller.workflows.plan import Input, StartRun, Stop
 
 
-@pytest.mark.parametrize("value", ["false", " False ", "OFF", "0"])
+@pytest.mark.parametrize("value", ["false", " False ", "OFF", "0", "no", "No", "n"])
 def test_a_cancel_that_says_no_cancels_nothing(value: str) -> None:
-    """Somebody writes ``cancel=false`` to take a cancellation back, or from a template; the run was cancelled."""
+    """Somebody writes ``cancel=false`` to take a cancellation back, or from a template; the run was cancelled.
+    ``cancel=no`` came later: it says the same, and ended a run as one "cancelled: no"."""
     seen = snapshot(
         wfe(running(), finalizer=True, annotations={"kubernaut.ai/cancel": value}), 5, cached_run=run(working())
     )
@@ -25,7 +26,7 @@ def test_a_cancel_that_says_no_cancels_nothing(value: str) -> None:
     assert all(c["type"] != "Cancelling" for c in committed(step).get("conditions", []))
 
 
-@pytest.mark.parametrize("value", ["", "wrong target", "true", "no", "false alarm"])
+@pytest.mark.parametrize("value", ["", "wrong target", "true", "not needed any more", "no pods left", "false alarm"])
 def test_every_other_cancel_is_a_reason(value: str) -> None:
     """SPEC 12: the value is the reason. An empty one is a wish without a reason: ending is the safe direction."""
     seen = snapshot(wfe(running(), annotations={"kubernaut.ai/cancel": value}))
