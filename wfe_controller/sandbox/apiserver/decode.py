@@ -157,10 +157,12 @@ def read(
     registry: Registry,
     *,
     action: str = "Create",
+    told: list[str] | None = None,
 ) -> tuple[Json, list[str]]:
     """A body as an object of ``info``, unknown fields gone, and the warnings about it.
 
-    Defaults are not filled in and values not validated. ``action`` names the options kind of a bad fieldValidation.
+    Defaults are not filled in and values not validated. ``action`` names the options kind of a bad fieldValidation;
+    ``told`` takes warnings that go with a refusal.
     """
     check_field_validation(field_validation, action)
     try:
@@ -169,11 +171,25 @@ def read(
         if isinstance(error.__cause__, gojson.NumberProblem):
             raise unhandled(info.kind, info.version, info.kind, str(error.__cause__)) from error
         raise
+    if info.custom and field_validation != "Ignore":
+        _other_version(decoded.value, info, field_validation, [] if told is None else told)
     obj = _head(decoded.value, body, info, registry)
     warnings = check(obj, decoded.problems, info, schema, field_validation, yaml=decoded.yaml)
     if _may_be_deep(body, decoded) and depth(obj) > MAX_KEPT_DEPTH:
         raise bad_request(f"the object is nested deeper than {MAX_KEPT_DEPTH} levels, which this server does not keep")
     return obj, warnings
+
+
+def _other_version(value: Any, info: ResourceInfo, field_validation: str, told: list[str]) -> None:
+    """A custom resource of a version that is not served has no schema: the real server knows none of its fields."""
+    version = value.get("apiVersion") if isinstance(value, dict) else None
+    if not isinstance(version, str) or version == info.api_version or not version.startswith(f"{info.group}/"):
+        return
+    unknown = sorted(f'unknown field "{name}"' for name in value if name not in ("apiVersion", "kind", "metadata"))
+    if unknown and field_validation == "Strict" and value.get("kind"):
+        why = f"strict decoding error: {', '.join(unknown)}"
+        raise unhandled(str(value["kind"]), version.partition("/")[2], info.kind, why)
+    told.extend(unknown)
 
 
 def _may_be_deep(body: bytes, decoded: Decoded) -> bool:
