@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from hack.controlplane import Plane
+from hack.controlplane.kubelet import Kubelet
 from tests.support.eventually import eventually
-from tests.support.executions import EXECUTION, Executions
+from tests.support.executions import API, EXECUTION, Executions, execution
 from tests.support.plugin import REASON, Plugin
+from tests.support.replicas import ControllerProcess
 from tests.support.tekton import runs_path
 
 
 @pytest.fixture(scope="module")
 def execution_settings() -> dict[str, Any]:
     return {"startDeadline": "12s", "createRetryTimeout": "4s", "allowedServiceAccounts": ["special-runner"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def overdue(plane: Plane, controller: ControllerProcess, _kubelet: Kubelet) -> Iterator[tuple[Executions, str]]:
+    """One that does not end within the shortest time-out there is, a minute; the other tests run meanwhile."""
+    namespace = f"test-overdue-{uuid.uuid4().hex[:6]}"
+    plane.ensure_namespace(namespace)
+    wfe = Executions(plane, namespace)
+    _kubelet.behave(lambda pod: "slow:3600" if name_of_owner(pod) == "overdue" else None)
+    body = execution(namespace, wfe.target(), wfe.bundle(), name="overdue", executionConfig={"timeout": "1m"})
+    plane.client.create(f"{API}/namespaces/{namespace}/workflowexecutions", body)
+    eventually(lambda: wfe.condition("overdue", "TektonPipelineRunning"))
+    yield wfe, "overdue"
+    plane.client.delete(f"/api/v1/namespaces/{namespace}")
+
+
+def name_of_owner(pod: Any) -> Any:
+    return pod["metadata"].get("annotations", {}).get("kubernaut.ai/workflow-execution")
 
 
 def test_completed(wfe: Executions, kubectl: Plugin) -> None:
@@ -187,3 +209,17 @@ def test_cancellation_that_was_given_up(wfe: Executions, kubectl: Plugin, plane:
     assert " clear-block " in told["next"]["command"]
     kubectl.follow(told)
     assert kubectl.explain(other)["situation"] == "skipped"
+
+
+def test_time_out(kubectl: Plugin, overdue: tuple[Executions, str]) -> None:
+    """Tekton's own time-out ended it, after a step had started."""
+    wfe, name = overdue
+    wfe.await_phase(name, "Failed", timeout=150)
+    wfe.await_released(name)
+    kubectl.namespace = wfe.namespace
+    told = kubectl.explain(name)
+    assert (told["situation"], told["headline"]) == ("failed-deadline", "failed: it did not end in its time")
+    assert "the state of the target is unknown" in told["changed"]
+    assert " clear-block " in told["next"]["command"]
+    kubectl.follow(told)
+    assert " retry " in kubectl.explain(name)["next"]["command"]

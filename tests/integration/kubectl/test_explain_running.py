@@ -129,36 +129,52 @@ def test_pods_that_outlive_their_pipeline(wfe: Executions, kubectl: Plugin, plan
     assert kubectl.await_situation(name, "completed")["holder"] is None
 
 
-def test_cancelling(wfe: Executions, kubectl: Plugin) -> None:
-    name, target = hold(wfe)
-    said = kubectl("cancel", name, "--reason", "wrong target")
-    assert said.code == 0, said
-    told = kubectl.await_situation(name, "cancelling", "cancelled")
-    if told["situation"] == "cancelling":  # it may be over before the first look
-        assert "wrong target" in told["evidence"][0]
-        assert told["endsAt"] == wfe.status(name).get("deadlineAt", told["endsAt"])
-        assert " watch " in told["next"]["command"]
-        assert "Failed" in kubectl.follow(told).stdout
-    ended = kubectl.await_situation(name, "cancelled")
-    assert "system:admin" in " ".join(ended["evidence"]) or "by admin" in " ".join(ended["evidence"])
-    assert ended["next"]["command"].startswith(f"kubectl wfe clear-block {target} --reason ")
-    kubectl.follow(ended)
-    assert "block" not in wfe.lock_status(target)
-    free = kubectl.explain(name)
-    assert "retry" in free["next"]["command"]
-    assert any("its block was cleared by" in line for line in free["evidence"])
-
-
-def test_deleting(wfe: Executions, kubectl: Plugin, plane: Plane) -> None:
-    """Its pod has a finalizer of somebody else for a while, which keeps the deletion going."""
-    name, target = hold(wfe)
+def pod_of(plane: Plane, name: str) -> str:
+    """The path of the only pod of an execution."""
     path = f"/api/v1/namespaces/{EXECUTION}/pods"
     (pod,) = (
         item["metadata"]["name"]
         for item in plane.client.get(path)["items"]
         if item["metadata"].get("annotations", {}).get("kubernaut.ai/workflow-execution") == name
     )
-    plane.client.merge_patch(f"{path}/{pod}", {"metadata": {"finalizers": ["example.com/slow"]}})
+    return f"{path}/{pod}"
+
+
+def test_cancelling(wfe: Executions, kubectl: Plugin, plane: Plane) -> None:
+    """Its pod has a finalizer of somebody else for a while, which keeps the cancellation going."""
+    name, target = hold(wfe)
+    pod = pod_of(plane, name)
+    plane.client.merge_patch(pod, {"metadata": {"finalizers": ["example.com/slow"]}})
+    try:
+        said = kubectl("cancel", name, "--reason", "wrong target")
+        assert said.code == 0, said
+        told = kubectl.await_situation(name, "cancelling")
+        assert told["evidence"][0] == "cancelled by admin: wrong target"
+        assert told["waitingFor"] == f"its pods: {pod.rpartition('/')[2]}"
+        assert told["endsAt"] == wfe.status(name)["deadlineAt"]
+        assert told["next"]["command"] == f"kubectl wfe watch {name} -n {wfe.namespace}"
+        watching = kubectl.start(told["next"]["command"])
+        assert watching.stdout is not None
+        assert "Cancelled: cancelled by admin" in watching.stdout.readline()
+    finally:
+        plane.client.merge_patch(pod, {"metadata": {"finalizers": None}})
+    out, err = watching.communicate(timeout=60)
+    assert (watching.returncode, "Failed" in out) == (0, True), err
+    ended = kubectl.explain(name)
+    assert ended["situation"] == "cancelled"
+    assert ended["next"]["command"].startswith(f"kubectl wfe clear-block {target} --reason ")
+    kubectl.follow(ended)
+    assert "block" not in wfe.lock_status(target)
+    free = kubectl.explain(name)
+    assert "retry" in free["next"]["command"]
+    assert any("its block was cleared by admin" in line for line in free["evidence"])
+
+
+def test_deleting(wfe: Executions, kubectl: Plugin, plane: Plane) -> None:
+    """Its pod has a finalizer of somebody else for a while, which keeps the deletion going."""
+    name, target = hold(wfe)
+    pod = pod_of(plane, name)
+    plane.client.merge_patch(pod, {"metadata": {"finalizers": ["example.com/slow"]}})
     try:
         wfe.delete(name)
         told = kubectl.await_situation(name, "deleting")
@@ -169,7 +185,7 @@ def test_deleting(wfe: Executions, kubectl: Plugin, plane: Plane) -> None:
         assert watching.stdout is not None
         assert "Terminating" in watching.stdout.readline()
     finally:
-        plane.client.merge_patch(f"{path}/{pod}", {"metadata": {"finalizers": None}})
+        plane.client.merge_patch(pod, {"metadata": {"finalizers": None}})
     _, said = watching.communicate(timeout=60)
     assert (watching.returncode, f"{name} is gone" in said) == (0, True), said
     told = kubectl.explain(name)
