@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import random
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,23 +36,19 @@ def running(directory: Path | None = None, *, package: str = PACKAGE) -> Iterato
     def make() -> object:
         return server_module.ApiServer(clock=RealClock(), rng=random.Random(5), tokens=users)
 
-    with http.serve_in_thread(make) as thread:
+    with http.serve_in_thread(make, tls=directory is not None) as thread:
         parts = urlsplit(thread.url)
         kubeconfigs: dict[str, Path] = {}
         if directory is not None:
             for name, token in tokens.items():
-                path = credentials.write_kubeconfig(
-                    directory / name, server=thread.url, ca_pem="", token=token, user=name
+                kubeconfigs[name] = credentials.write_kubeconfig(
+                    directory / name, server=thread.url, ca_pem=thread.ca_pem, token=token, user=name
                 )
-                config = json.loads(path.read_text())
-                del config["clusters"][0]["cluster"]["certificate-authority-data"]
-                path.write_text(json.dumps(config))
-                kubeconfigs[name] = path
         server = Server(
             name="embedded",
             host=parts.hostname or "",
             port=parts.port or 0,
-            context=None,
+            context=ssl.create_default_context(cadata=thread.ca_pem) if thread.ca_pem else None,
             tokens=tokens,
             kubeconfigs=kubeconfigs,
             kubectl=_kubectl() if directory is not None else None,
@@ -69,7 +66,11 @@ def _kubectl() -> Path | None:
 
 def _install(server: Server) -> None:
     """Our CRDs, and a wait until they are served."""
-    wire = Wire(server.host, server.port)
+    with contextlib.closing(Wire(server.host, server.port, server.context)) as wire:
+        _create_definitions(server, wire)
+
+
+def _create_definitions(server: Server, wire: Wire) -> None:
     headers = {"Authorization": f"Bearer {server.tokens['admin']}", "Content-Type": "application/json"}
     for path in CRDS:
         definition = yaml.safe_load(path.read_text())
@@ -84,4 +85,3 @@ def _install(server: Server) -> None:
             os.sched_yield()
         else:
             raise AssertionError(f"{path.name} is never served")
-    wire.close()

@@ -41,9 +41,10 @@ DEADLINE = 20.0
 class Session:
     """One case on one server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, patience: float = DEADLINE) -> None:
         self.server = server
-        self.wire = Wire(server.host, server.port, server.context)
+        self.wire = Wire(server.host, server.port, server.context, timeout=patience)
+        self._patience = patience
         self.symbols = Symbols()
         self.steps: list[Json] = []
         self._ns = ""
@@ -266,7 +267,7 @@ class Session:
 
     def until(self, path: str, reached: Callable[[int, Any], bool], what: str) -> Any:
         """Ask until it is so: a controller of the real server works in another process."""
-        end = time.monotonic() + DEADLINE
+        end = time.monotonic() + self._patience
         while True:
             data = self.wire.encode("GET", path, {}, self._headers("admin", None, "application/json", None), None)
             answer = self.wire.exchange("GET", data)

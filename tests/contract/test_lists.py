@@ -52,6 +52,19 @@ def test_list_is_sorted_by_namespace_and_name(api: Session) -> None:
     ]
 
 
+def test_list_of_one_namespace(api: Session) -> None:
+    """Nothing of those before and after it."""
+    places = [api.new_namespace(symbol) for symbol in ("ONE", "TWO", "THREE")]
+    for namespace in places:
+        api.make(api.wfe(namespace=namespace), api.execution())
+    for namespace in places:
+        found = api.get(api.wfe(namespace=namespace), quiet=True)
+        assert [item["metadata"]["namespace"] for item in found["items"]] == [namespace]
+    for namespace in ("default", "kube-system"):
+        found = api.get(api.cm(namespace=namespace), quiet=True)
+        assert {item["metadata"]["namespace"] for item in found["items"]} <= {namespace}
+
+
 def test_list_in_pages(api: Session) -> None:
     """limit, continue, remainingItemCount; every page is of the version of the first one."""
     three(api)

@@ -68,7 +68,6 @@ LABELS = {
     "prefix-upper": {"Example.com/a": "c"},
     "prefix-empty": {"/a": "c"},
     "two-slashes": {"a/b/c": "d"},
-    "several": {"a b": "c d", "e": "f g"},
 }
 
 

@@ -54,10 +54,9 @@ def test_table_of_ours(api: Session) -> None:
 
 
 def test_table_definitions_have_descriptions(api: Session) -> None:
+    """Those of ours; the texts of built-in kinds are not kept (docs/sandbox.md)."""
     table = api.get(api.wfe(), accept=TABLE, quiet=True)
-    api.show("columns", table["columnDefinitions"])
-    table = api.get(api.path("secrets"), accept=TABLE, quiet=True)
-    api.show("columns", table["columnDefinitions"])
+    api.show("columns", table["columnDefinitions"][1:])
 
 
 def test_table_of_locks(api: Session) -> None:

@@ -39,8 +39,8 @@ class Answer:
 class Connection:
     """One TCP (or TLS) connection."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        self.socket: socket.socket = socket.create_connection((host, port), timeout=TIMEOUT)
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None, timeout: float = TIMEOUT) -> None:
+        self.socket: socket.socket = socket.create_connection((host, port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
             self.socket = context.wrap_socket(self.socket, server_hostname=host)
@@ -77,12 +77,14 @@ class Connection:
 class Wire:
     """Requests to one server. Not for several threads."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None = None) -> None:
-        self.host, self.port, self._context = host, port, context
+    def __init__(
+        self, host: str, port: int, context: ssl.SSLContext | None = None, *, timeout: float = TIMEOUT
+    ) -> None:
+        self.host, self.port, self._context, self._timeout = host, port, context, timeout
         self._kept: Connection | None = None
 
     def connect(self) -> Connection:
-        return Connection(self.host, self.port, self._context)
+        return Connection(self.host, self.port, self._context, self._timeout)
 
     def encode(
         self, method: str, path: str, query: Mapping[str, Any], headers: Mapping[str, str], body: bytes | None
@@ -108,6 +110,10 @@ class Wire:
                 if connection is None:
                     raise
                 continue
+            except OSError:
+                used.close()
+                self._kept = None
+                raise
             if answer.headers.get("connection", "").lower() == "close":
                 used.close()
                 self._kept = None
