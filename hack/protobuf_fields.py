@@ -20,6 +20,8 @@ _MESSAGE = re.compile(r"^message (\w+) \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(
     r"^  (optional|repeated) ([\w.]+) (\w+) = (\d+);|^  map<string, ([\w.]+)> (\w+) = (\d+);", re.MULTILINE
 )
+_STRUCT = re.compile(r"^type (\w+) struct \{(.*?)^\}", re.MULTILINE | re.DOTALL)
+_PLAIN = re.compile(r'^\s+\w+\s+(?:bool|int32|int64)\s+`json:"(\w+),omitempty', re.MULTILINE)
 _SCALARS = {
     "string": "s",
     "bytes": "y",
@@ -43,7 +45,7 @@ def main() -> None:
     for module in ("k8s.io/api", "k8s.io/apimachinery"):
         directory = cache / f"{module}@{pinned_version('kubernetes', module)}"
         for path in sorted(directory.rglob("generated.proto")):
-            messages.update(_read(path.read_text()))
+            messages.update(_read(path.read_text(), _plain_fields(path.parent)))
     kept: dict[str, dict[str, str]] = {}
     waiting = [*_ALSO, *(entry["definition"] for entry in definitions.data()["resources"])]
     while waiting:
@@ -55,13 +57,24 @@ def main() -> None:
     TARGET.write_text(json.dumps(dict(sorted(kept.items())), indent=0, separators=(",", ":")) + "\n")
 
 
-def _read(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+def _plain_fields(directory: Path) -> set[tuple[str, str]]:
+    """(struct, JSON name) of numbers and flags that are no pointers: Go's JSON leaves their zero out."""
+    found = set()
+    for path in directory.glob("*types*.go"):
+        for struct in _STRUCT.finditer(path.read_text()):
+            found |= {(struct[1], name) for name in _PLAIN.findall(struct[2])}
+    return found
+
+
+def _read(text: str, plain: set[tuple[str, str]]) -> Iterator[tuple[str, dict[str, str]]]:
     package = re.search(r"^package ([\w.]+);", text, re.MULTILINE)
     assert package is not None
     for message in _MESSAGE.finditer(text):
         fields = {}
         for field in _FIELD.finditer(message[2]):
             how, kind, name, number, value, mapped, place = field.groups()
+            if (message[1], name) in plain:
+                kind = f"plain {kind}"
             shape = {"repeated": "*", "optional": ""}[how] if how else "%"
             fields[number or place] = f"{name or mapped} {shape}{_kind(kind or value, package[1])}"
         yield _definition(f"{package[1]}.{message[1]}"), fields
@@ -72,6 +85,8 @@ def _definition(name: str) -> str:
 
 
 def _kind(kind: str, package: str) -> str:
+    if kind.startswith("plain "):
+        return _SCALARS[kind.removeprefix("plain ")].upper()
     if kind in _SCALARS:
         return _SCALARS[kind]
     return "m:" + _definition(kind if "." in kind else f"{package}.{kind}")

@@ -125,14 +125,14 @@ def _message(data: bytes, name: str, depth: int) -> Json:
             if isinstance(key, bytes):
                 out.setdefault(field, {})[key.decode()] = _value(entry.get(2, b""), kind[1:], depth)
         else:
-            value = _value(raw, kind, depth)
+            value = _value(raw, kind.lower() if len(kind) == 1 else kind, depth)
+            if kind in ("I", "B") and not value:
+                continue  # no pointer in Go: zero is as good as absent
             if kind.startswith("m:") and declared and field not in declared and isinstance(value, dict):
                 # A struct that JSON writes without its name.
                 out.update(value)
             elif value not in ("", None):
                 out[field] = value
-    if name == _META + "ObjectMeta" and not out.get("generation"):
-        out.pop("generation", None)
     return out
 
 
