@@ -16,10 +16,24 @@ from wfe_controller.sandbox.apiserver.podrow import pod_cells
 Json = dict[str, Any]
 Cells = Callable[[Json, datetime], list[Any]]
 
+_CREATED = (
+    "CreationTimestamp is a timestamp representing the server time when this object was created. It "
+    "is not guaranteed to be set in happens-before order across separate operations. Clients may not"
+    " set this value. It is represented in RFC3339 form and is in UTC."
+    "\n\n"
+    "Populated by the system. Read-only. Null for lists. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
+)
 _TEXTS = {
-    "Name": "The object's name, unique within its namespace and kind.",
-    "Age": "Time since the object was created.",
-    "Created At": "When the object was created.",
+    "Name": (
+        "Name must be unique within a namespace. Is required when creating resources, although some "
+        "resources may allow a client to request the generation of an appropriate name automatically. "
+        "Name is primarily intended for creation idempotence and configuration definition. Cannot be "
+        "updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-"
+        "objects/names#names"
+    ),
+    "Age": _CREATED,
+    "Created At": _CREATED,
 }
 
 

@@ -18,11 +18,27 @@ Json = dict[str, Any]
 _REF = "#/components/schemas/"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _API_VERSION = {
-    "description": "The version of the API in which this object is written, as group/version.",
+    "description": (
+        "APIVersion defines the versioned schema of this representation of an object. Servers should "
+        "convert recognized schemas to the latest internal value, and may reject unrecognized values. "
+        "More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-"
+        "conventions.md#resources"
+    ),
     "type": "string",
 }
-_KIND = {"description": "The kind of this object, in CamelCase.", "type": "string"}
-_METADATA = "What every object has: its name, namespace, labels, annotations and owners."
+_KIND = {
+    "description": (
+        "Kind is a string value representing the REST resource this object represents. Servers may infer"
+        " this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More "
+        "info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-"
+        "conventions.md#types-kinds"
+    ),
+    "type": "string",
+}
+_METADATA = (
+    "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-"
+    "architecture/api-conventions.md#metadata"
+)
 _LIST_METADATA = "What every list has: the version it shows, and where it goes on."
 _WRITE = ("dryRun", "fieldManager", "fieldValidation")
 _ACTIONS = {

@@ -166,8 +166,8 @@ def test_a_new_kind_changes_the_documents(registry: Registry) -> None:
 
 def test_protobuf_is_not_acceptable_and_unknown_documents_are_missing(registry: Registry) -> None:
     discovery = Discovery(registry)
-    protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-    assert get(discovery, "/openapi/v2", accept=protobuf).status == 406
+    protobuf = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
+    assert get(discovery, "/openapi/v3/apis/ex.io/v1", accept=protobuf).status == 406
     assert get(discovery, "/openapi/v3/apis/nope/v1").status == 404
 
 
