@@ -178,8 +178,7 @@ class DeploymentStrategy(_Templated):
         found += self._template(spec)
         kind = spec["strategy"]["type"]
         if kind not in ("Recreate", "RollingUpdate"):
-            value = shown({"Type": kind, "RollingUpdate": None}).replace('"RollingUpdate":null,', "")
-            value = f'{{"Type":{shown(kind)},"RollingUpdate":null}}' if value else value
+            value = f'{{"Type":{shown(kind)},"RollingUpdate":null}}'
             text = f'Unsupported value: {value}: supported values: "Recreate", "RollingUpdate"'
             found.append(cause("NotSupported", "spec.strategy", text))
         found += not_negative(spec.get("minReadySeconds"), "spec.minReadySeconds")
