@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from wfe_controller.sandbox.apiserver import namespaces
+from wfe_controller.sandbox.apiserver import budgets, namespaces
 from wfe_controller.sandbox.apiserver.core import Core
 from wfe_controller.sandbox.apiserver.definers import Definers
 from wfe_controller.sandbox.apiserver.kinds import Kind
@@ -83,6 +83,11 @@ class Collector:
 
     def _cluster(self, table: Table, event: Event) -> None:
         new = event.new
+        if table.name == budgets.TABLE:
+            self._add("budget", (table.name, new.key))
+        elif table.name == budgets.PODS and self._core.store.tables.get(budgets.TABLE):
+            for key in budgets.of_pod(self._core, new):
+                self._add("budget", (budgets.TABLE, key))
         if table.name == namespaces.TABLE:
             self._add("namespace", (table.name, new.key))
         elif table.name == self.definers.table:
@@ -141,6 +146,9 @@ class Collector:
     def _work(self, what: str, table: str, key: str) -> None:
         if what == "namespace":
             namespaces.work(self._core, key)
+            return
+        if what == "budget":
+            budgets.count(self._core, key)
             return
         if what == "definition":
             self.definers.work(key)

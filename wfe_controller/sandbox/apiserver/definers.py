@@ -57,6 +57,8 @@ class Definers:
                 core.registry.remove(group, plural, info.version)
         before = event.old.decode() if event.old is not None else None
         same = before is not None and before["spec"] == obj["spec"] and crds.is_established(before)
+        if before is None or not crds.is_established(before):
+            core.store.table(stored.name).watched_from = core.store.revision
         if not same or event.old is None or event.old.deleting != stored.deleting:
             for info in infos:
                 core.registry.add(info)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from wfe_controller.sandbox.apiserver import groups, negotiation, openapi
+from wfe_controller.sandbox.apiserver import groups, negotiation, openapi, openapiproto
 from wfe_controller.sandbox.apiserver.groups import AGGREGATED
 from wfe_controller.sandbox.apiserver.message import JSON, YAML, Request, Response
 from wfe_controller.sandbox.apiserver.negotiation import Form
@@ -141,6 +141,9 @@ class Discovery:
                 tag = _etag(self._document_v3(path, Form())).strip('"')
                 paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={tag}"}
             return Response(200, {"Content-Type": TEXT}, negotiation.write({"paths": paths}, form))
+        if parts == ["openapi", "v2"] and openapiproto.ACCEPTED in accept:
+            body = openapiproto.document(self._registry)
+            return Response(200, {"Content-Type": openapiproto.MEDIA_TYPE, "Vary": "Accept", "Etag": _etag(body)}, body)
         if not _takes_json(accept):
             return Response(406, {"Vary": "Accept"})
         if parts == ["openapi", "v2"]:

@@ -116,7 +116,9 @@ class HttpFront:
         if request.version >= HttpVersion11:
             response.enable_chunked_encoding()
         try:
-            await response.prepare(request)
+            writer = await response.prepare(request)
+            if writer is not None:
+                writer.send_headers()  # or they would wait for the first event
             async for chunk in stream.lines:
                 await response.write(chunk)
             await response.write_eof()

@@ -377,7 +377,8 @@ def open_watch(core: Core, call: Call) -> Watch:
     backlog: list[Event] = []
     initial = options.initial if options.initial is not None else wanted == 0
     now = core.store.revision
-    too_old = not initial and 0 < wanted < table_.oldest
+    oldest = max(table_.oldest, table_.watched_from)
+    too_old = not initial and 0 < wanted < oldest
     if initial:
         keys = list(table_.keys(call.namespace))
         for stored in (table_.objects[key] for key in keys):
@@ -400,7 +401,7 @@ def open_watch(core: Core, call: Call) -> Watch:
         interval=core.bookmark_seconds,
     )
     if too_old:
-        watch.cut(error_line(expired(f"too old resource version: {wanted} ({table_.oldest})")))
+        watch.cut(error_line(expired(f"too old resource version: {wanted} ({oldest})")))
     return watch
 
 

@@ -69,6 +69,8 @@ class Table:
         self.listeners: set[Callable[[Event], None]] = set()
         self.oldest = 0
         """Changes after this revision are all still known."""
+        self.watched_from = 0
+        """No watch may start before this revision, whatever is still known: the kind was not served then."""
         self._keys: list[str] = []
         self._log: deque[Event] = deque()
         self._history = history

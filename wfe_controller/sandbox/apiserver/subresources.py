@@ -275,7 +275,6 @@ def _bind(core: Core, call: Call, stored: Stored, body: Json) -> Answer:
     entry = {
         "type": "PodScheduled",
         "status": "True",
-        "observedGeneration": pod["metadata"].get("generation", 1),
         "lastProbeTime": None,
         "lastTransitionTime": core.timestamp(),
     }

@@ -141,3 +141,12 @@ def test_a_thread_speaks_tls_with_a_certificate_that_clients_can_verify() -> Non
         address = running.url.removeprefix("https://").split(":")
     with pytest.raises(OSError, match="refused"), socket.create_connection((address[0], int(address[1])), timeout=5):
         pass
+
+
+async def test_a_watch_is_answered_before_its_first_event(front: HttpFront) -> None:
+    reader, writer = await connect(front)
+    writer.write(f"GET {CM}?watch=1&labelSelector=none HTTP/1.1\r\n{HEAD}\r\n".encode())
+    async with asyncio.timeout(5):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    writer.close()
+    await writer.wait_closed()
