@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -24,11 +25,15 @@ from hack.controlplane.plane import planes_root, sweep
 from hack.recordings.company import Company
 from hack.recordings.situations import SITUATIONS, Object, Situation
 from hack.recordings.stage import NeverOver
+from hack.recordings.workloads import WORKS, Work
+from hack.recordings.workloads import record as record_work
 from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.client.transport import ConnectionSettings, Transport
 from wfe_controller.kube.clock import RealClock
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "tests" / "recordings"
+WORKLOADS = "workloads"
+"""Below the recordings of Tekton."""
 AT_ONCE = 4
 
 
@@ -39,7 +44,9 @@ def main() -> int:
     parser.add_argument("--simulated", action="store_true", help="a plane without Tekton, and ours in its place")
     parser.add_argument("--into", type=Path, default=RECORDINGS)
     options = parser.parse_args()
-    known = {situation.name: situation for situation in SITUATIONS}
+    known: dict[str, Situation | Work] = {situation.name: situation for situation in SITUATIONS}
+    if not options.simulated:  # a plane has the real controllers of Jobs and Deployments in any case
+        known |= {work.name: work for work in WORKS}
     unknown = [name for name in options.situations if name not in known]
     if unknown:
         print(f"error: no such situation: {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
@@ -75,18 +82,24 @@ def bare(place: Path) -> Plane:
         return Plane.start(place, tekton=False, manifests=[kinds], owner_pid=os.getpid())
 
 
-async def record(plane: Plane, situations: list[Situation], into: Path, simulated: bool) -> int:
+async def record(plane: Plane, situations: Sequence[Situation | Work], into: Path, simulated: bool) -> int:
     """Play ``situations`` on the plane, some at once, and write one file each; 1 when one of them does not end."""
     clock = RealClock()
     transport = await Transport.connect(ConnectionSettings(kubeconfig=str(plane.kubeconfig)), clock=clock)
-    company = Company(Api(transport, throttle=None, clock=clock), clock=clock, simulated=simulated)
+    api = Api(transport, throttle=None, clock=clock)
+    company = Company(api, clock=clock, simulated=simulated)
     failed: list[str] = []
     turn = asyncio.Semaphore(AT_ONCE)
 
-    async def one(situation: Situation) -> None:
+    async def one(situation: Situation | Work) -> None:
         async with turn:
             namespace = f"rec-{uuid.uuid4().hex[:8]}"
             await asyncio.to_thread(plane.ensure_namespace, namespace)
+            if isinstance(situation, Work):
+                write(into / WORKLOADS, situation, await record_work(api, situation, namespace=namespace, clock=clock))
+                print(f"{situation.name}: recorded", flush=True)
+                await asyncio.to_thread(plane.client.delete, f"/api/v1/namespaces/{namespace}")
+                return
             reference = f"registry.invalid/wf/{situation.name}:v1"
             if not simulated:
                 reference = await asyncio.to_thread(plane.push_bundle, f"wf/{situation.name}", [situation.pipeline])
@@ -109,7 +122,7 @@ async def record(plane: Plane, situations: list[Situation], into: Path, simulate
     return 1 if failed else 0
 
 
-def write(into: Path, situation: Situation, found: Object) -> None:
+def write(into: Path, situation: Situation | Work, found: Object) -> None:
     into.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump({"about": situation.about, **found}, sort_keys=True, width=120)
     (into / f"{situation.name}.yaml").write_text(text)

@@ -41,6 +41,8 @@ DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
 REPLICASETS = Resource("apps", "v1", "replicasets", "ReplicaSet")
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
+DESIRED = "deployment.kubernetes.io/desired-replicas"
+MOST = "deployment.kubernetes.io/max-replicas"
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 _FINAL = ("Succeeded", "Failed")
 
@@ -104,6 +106,7 @@ class DeploymentSimulator:
         if not found["spec"].get("paused"):
             if new is None:
                 await self._create_set(found, mark, old)
+                await self._created(key, f"{key.name}-{mark}")
                 return RequeueAfter(BEHIND_SECONDS)
             await self._roll(found, new, old)
         return await self._deployment_status(key, found, new, old)
@@ -122,7 +125,7 @@ class DeploymentSimulator:
                 "name": f"{meta['name']}-{mark}",
                 "namespace": meta["namespace"],
                 "labels": labels,
-                "annotations": {REVISION: str(revision)},
+                "annotations": {REVISION: str(revision), **_sizes(owner)},
                 "ownerReferences": [owner_reference(owner)],
             },
             "spec": {
@@ -150,12 +153,12 @@ class DeploymentSimulator:
         recreate = mapping(owner["spec"].get("strategy")).get("type") == "Recreate"
         if recreate and any(_count(item, "replicas") or sizes[item.key] for item in old):
             for item in old:
-                await self._scale(item, 0)
+                await self._scale(owner, item, 0)
             return
         room = wanted + (0 if recreate else surge) - sum(sizes.values())
         size = sizes[new.key]
         if size > wanted or (size < wanted and room > 0):
-            await self._scale(new, wanted if size > wanted else min(wanted, size + room))
+            await self._scale(owner, new, wanted if size > wanted else min(wanted, size + room))
             return
         least = wanted - unavailable
         available = {item.key: min(_count(item, "availableReplicas"), sizes[item.key]) for item in [new, *old]}
@@ -166,13 +169,25 @@ class DeploymentSimulator:
             idle = sizes[item.key] - available[item.key]
             fewer = min(sizes[item.key], may_go, idle + max(0, spare))
             if fewer > 0:
-                await self._scale(item, sizes[item.key] - fewer)
+                await self._scale(owner, item, sizes[item.key] - fewer)
                 return
 
-    async def _scale(self, item: CachedObject, replicas: int) -> None:
+    async def _created(self, key: ObjectKey, name: str) -> None:
+        """A Deployment says that it has a new ReplicaSet before anything else of it is known."""
+        owner = await self._api.get(DEPLOYMENTS, key)
+        message = f'Created new replica set "{name}"'
+        found = self._condition(owner, "Progressing", True, "NewReplicaSetCreated", message)
+        others = [c for c in items(mapping(owner.get("status")).get("conditions")) if c.get("type") != "Progressing"]
+        status = {**mapping(owner.get("status")), "conditions": [*others, found]}
+        written = await self._api.replace(
+            DEPLOYMENTS, {**owner, "status": status}, subresource="status", lane=Lane.READ
+        )
+        self._sim.wrote(DEPLOYMENTS, written)
+
+    async def _scale(self, owner: Json, item: CachedObject, replicas: int) -> None:
         if _size(item) == replicas:
             return
-        patch = patches.merge_patch({"spec": {"replicas": replicas}})
+        patch = patches.merge_patch({"metadata": {"annotations": _sizes(owner)}, "spec": {"replicas": replicas}})
         written = await self._api.patch(REPLICASETS, item.key, patch, lane=Lane.READ)
         self._sim.wrote(REPLICASETS, written)
 
@@ -196,6 +211,7 @@ class DeploymentSimulator:
         }
         status: Json = {"observedGeneration": owner["metadata"]["generation"]}
         status |= {name: number for name, number in numbers.items() if number}
+        status["terminatingReplicas"] = sum(_count(item, "terminatingReplicas") for item in everything)
         done = updated == wanted and total == wanted and available == wanted
         enough = available >= wanted - unavailable
         moved = any(before.get(name, 0) != number for name, number in numbers.items())
@@ -204,9 +220,13 @@ class DeploymentSimulator:
         start = parse_rfc3339(since) or self._clock.now()
         waited = (self._clock.now() - start).total_seconds()
         was_late = condition(owner, "Progressing").get("reason") == "ProgressDeadlineExceeded"
-        late = not done and not moved and (was_late or waited >= limit)
+        finished = total == updated and condition(owner, "Progressing").get("reason") == "NewReplicaSetAvailable"
+        late = not finished and not done and not moved and (was_late or waited >= limit)
         name = new.key.name if new is not None else ""
-        status["conditions"] = [
+        progress = "ProgressDeadlineExceeded" if late else "NewReplicaSetAvailable" if done else "ReplicaSetUpdated"
+        told = "has timed out progressing" if late else "has successfully progressed" if done else "is progressing"
+        status["conditions"] = _in_order(
+            owner,
             self._condition(
                 owner,
                 "Available",
@@ -214,17 +234,13 @@ class DeploymentSimulator:
                 "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
                 f"Deployment {'has' if enough else 'does not have'} minimum availability.",
             ),
-            self._condition(
-                owner,
-                "Progressing",
-                not late,
-                "ProgressDeadlineExceeded" if late else "NewReplicaSetAvailable" if done else "ReplicaSetUpdated",
-                f'ReplicaSet "{name}" has timed out progressing.'
-                if late
-                else f'ReplicaSet "{name}" {"has successfully progressed" if done else "is progressing"}.',
-                touched=moved,
+            # A finished rollout stays finished while the same ReplicaSet is scaled.
+            dict(condition(owner, "Progressing"))
+            if finished
+            else self._condition(
+                owner, "Progressing", not late, progress, f'ReplicaSet "{name}" {told}.', touched=moved
             ),
-        ]
+        )
         if status != before:
             written = await self._api.replace(
                 DEPLOYMENTS, {**owner, "status": status}, subresource="status", lane=Lane.READ
@@ -272,7 +288,7 @@ class DeploymentSimulator:
                 await self._api.delete(PODS, pod.key, uid=pod.uid, lane=Lane.READ)
             except NotFound:
                 log.debug("a pod was gone already", pod=str(pod.key))
-        await self._replica_set_status(found, living)
+        await self._replica_set_status(found, living, len(pods) - len(living))
         return RequeueAfter(BEHIND_SECONDS) if unseen else Done()
 
     def _pod(self, owner: Json) -> Json:
@@ -291,16 +307,25 @@ class DeploymentSimulator:
             "spec": template["spec"],
         }
 
-    async def _replica_set_status(self, owner: Json, living: list[CachedObject]) -> None:
+    async def _replica_set_status(self, owner: Json, living: list[CachedObject], terminating: int) -> None:
         ready = sum(_ready(pod) for pod in living)
         numbers = {"readyReplicas": ready, "availableReplicas": ready, "fullyLabeledReplicas": len(living)}
         status: Json = {"replicas": len(living), "observedGeneration": owner["metadata"]["generation"]}
         status |= {name: number for name, number in numbers.items() if number}
+        status["terminatingReplicas"] = terminating
         if status != mapping(owner.get("status")):
             written = await self._api.replace(
                 REPLICASETS, {**owner, "status": status}, subresource="status", lane=Lane.READ
             )
             self._sim.wrote(REPLICASETS, written)
+
+
+def _in_order(owner: Json, *conditions: Json) -> list[Json]:
+    """A condition that changed goes to the end of the list, as kube-controller-manager has it."""
+    before = [mapping(entry) for entry in items(mapping(owner.get("status")).get("conditions"))]
+    kept = [entry["type"] for entry in before if any(entry == condition for condition in conditions)]
+    same = sorted((c for c in conditions if c["type"] in kept), key=lambda c: kept.index(c["type"]))
+    return [*same, *(c for c in conditions if c["type"] not in kept)]
 
 
 def _ready(pod: CachedObject) -> bool:
@@ -326,6 +351,13 @@ def _limits(owner: Json, wanted: int) -> tuple[int, int]:
     surge = _share(rolling.get("maxSurge", "25%"), wanted, math.ceil)
     unavailable = _share(rolling.get("maxUnavailable", "25%"), wanted, math.floor)
     return (surge, unavailable) if surge or unavailable else (0, 1)
+
+
+def _sizes(owner: Json) -> dict[str, str]:
+    """What a ReplicaSet remembers of its Deployment's size."""
+    wanted = _wanted(owner)
+    recreate = mapping(owner["spec"].get("strategy")).get("type") == "Recreate"
+    return {DESIRED: str(wanted), MOST: str(wanted + (0 if recreate else _limits(owner, wanted)[0]))}
 
 
 def _share(value: object, wanted: int, rounded: Any) -> int:

@@ -70,7 +70,11 @@ class JobSimulator:
 
     async def _decide(self, job: Json, status: Json, pods: list[CachedObject]) -> Outcome:
         spec = job["spec"]
-        living = [pod for pod in pods if not pod.deleting and pod.field("status", "phase") not in _FINAL]
+        unfinished = [pod for pod in pods if pod.field("status", "phase") not in _FINAL]
+        living = [pod for pod in unfinished if not pod.deleting]
+        status |= {"ready": 0, "terminating": len(unfinished) - len(living), "uncountedTerminatedPods": {}}
+        if _is(job, "FailureTarget") or _is(job, "SuccessCriteriaMet"):
+            return await self._conclude(job, status, unfinished)
         succeeded = sum(pod.field("status", "phase") == "Succeeded" for pod in pods)
         failed = sum(pod.field("status", "phase") == "Failed" for pod in pods)
         _put(status, "succeeded", max(succeeded, int(status.get("succeeded") or 0)))
@@ -78,7 +82,7 @@ class JobSimulator:
         if spec.get("suspend"):
             await self._delete(living)
             _put(status, "active", 0)
-            _put(status, "ready", 0)
+            status["terminating"] = len(unfinished)
             status.pop("startTime", None)
             self._set(status, "Suspended", True, "JobSuspended", "Job suspended")
             return Done()
@@ -89,17 +93,15 @@ class JobSimulator:
         limit = int(spec.get("backoffLimit", BACKOFF_LIMIT))
         left = self._left(spec, status)
         if status.get("succeeded", 0) >= completions:
-            await self._delete(living)
             message = "Reached expected number of succeeded pods"
-            self._set(status, "SuccessCriteriaMet", True, "CompletionsReached", message)
-            self._end(status, "Complete", "CompletionsReached", message)
-            return RequeueAfter(BEHIND_SECONDS)
+            return await self._target(status, living, "SuccessCriteriaMet", "CompletionsReached", message)
         if left is not None and left <= 0:
-            return await self._fail(status, living, "DeadlineExceeded", "Job was active longer than specified deadline")
-        if status.get("failed", 0) > limit or self._restarts(living) > limit:
-            return await self._fail(
-                status, living, "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+            return await self._target(
+                status, living, "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
             )
+        if status.get("failed", 0) > limit or self._restarts(living) > limit:
+            message = "Job has reached the specified backoff limit"
+            return await self._target(status, living, "FailureTarget", "BackoffLimitExceeded", message)
         wait = self._backoff(uid_of(job), int(status.get("failed") or 0))
         missing = min(int(spec.get("parallelism") or 1), completions - int(status.get("succeeded") or 0)) - len(living)
         if wait <= 0:
@@ -110,18 +112,27 @@ class JobSimulator:
         waits = [seconds for seconds in (wait if missing > 0 else None, left) if seconds is not None and seconds > 0]
         return RequeueAfter(min(waits) + 0.001) if waits else Done()
 
-    async def _fail(self, status: Json, living: list[CachedObject], reason: str, message: str) -> Outcome:
+    async def _target(self, status: Json, living: list[CachedObject], kind: str, reason: str, message: str) -> Outcome:
+        """It is decided how the Job ends; what still runs is told to, and counts as failed where it did."""
         await self._delete(living)
-        self._set(status, "FailureTarget", True, reason, message)
-        self._end(status, "Failed", reason, message)
+        if kind == "FailureTarget":
+            _put(status, "failed", int(status.get("failed") or 0) + len(living))
+        _put(status, "active", 0)
+        status["terminating"] = len(living)
+        self._set(status, kind, True, reason, message)
         return RequeueAfter(BEHIND_SECONDS)
 
-    def _end(self, status: Json, kind: str, reason: str, message: str) -> None:
-        for name in ("active", "ready", "terminating"):
-            status.pop(name, None)
+    async def _conclude(self, job: Json, status: Json, unfinished: list[CachedObject]) -> Outcome:
+        """The end is written when the last pod has ended."""
+        if unfinished:
+            await self._delete([pod for pod in unfinished if not pod.deleting])
+            return Done()
+        kind = "Failed" if _is(job, "FailureTarget") else "Complete"
+        target = condition(job, "FailureTarget" if kind == "Failed" else "SuccessCriteriaMet")
         if kind == "Complete":
             status["completionTime"] = rfc3339(self._clock.now())
-        self._set(status, kind, True, reason, message)
+        self._set(status, kind, True, text(target.get("reason")), text(target.get("message")))
+        return RequeueAfter(BEHIND_SECONDS)
 
     def _left(self, spec: Json, status: Json) -> float | None:
         limit = spec.get("activeDeadlineSeconds")
