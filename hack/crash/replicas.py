@@ -61,16 +61,17 @@ class Site:
             old.unlink()
         kubeconfig = plane.kubeconfig_for(ACCOUNT, self.home)
         self.replicas = [f"{name}-{number}" for number in range(2)]
-        for replica in self.replicas:
-            self._define(replica, kubeconfig, settings)
+        # Asked for at once: a port that nobody listens on yet could be given to both, and then only one would run.
+        for replica, port in zip(self.replicas, free_ports(len(self.replicas)), strict=True):
+            self._define(replica, port, kubeconfig, settings)
         self.deaths: list[tuple[str, int]] = []
         self.starts = 0
         self._stopping = threading.Event()
         self._restarting = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name=f"supervise-{name}")
 
-    def _define(self, replica: str, kubeconfig: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
-        address = f"127.0.0.1:{free_ports(1)[0]}"
+    def _define(self, replica: str, port: int, kubeconfig: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        address = f"127.0.0.1:{port}"
         merged = {section: dict(values) for section, values in settings.items()}
         merged["controller"] |= {
             "namespace": self.home,
