@@ -80,7 +80,7 @@ def _ready(pod: Stored) -> bool:
 
 def _conditions(core: Core, status: Json, allowed: bool) -> list[Json]:
     others = [c for c in status.get("conditions") or () if c.get("type") != "DisruptionAllowed"]
-    before = next((c for c in status.get("conditions") or () if c.get("type") == "DisruptionAllowed"), {})
+    before: Json = next((c for c in status.get("conditions") or () if c.get("type") == "DisruptionAllowed"), {})
     wanted = "True" if allowed else "False"
     entry = {
         "type": "DisruptionAllowed",

@@ -55,7 +55,7 @@ def write_options(request: Request, kind: str, *, apply: bool = False) -> WriteO
         if apply:
             raise invalid("meta.k8s.io", kind, "", option_causes("", apply=True, force=None))
         return WriteOptions(False, manager_name("", request.header("user-agent")), "Warn", False)
-    dry_run = [value for value in query.get("dryRun", ()) if value]
+    dry_run = list(query.get("dryRun", ()))
     validation = request.param("fieldValidation")
     manager = request.param("fieldManager")
     causes: list[Cause] = []
@@ -89,7 +89,7 @@ def delete_options(request: Request) -> DeleteOptions:
 
 
 def _delete_options(given: Json) -> DeleteOptions:
-    dry_run = [value for value in given.get("dryRun") or [] if value]
+    dry_run = list(given.get("dryRun") or ())
     policy = given.get("propagationPolicy")
     orphan = given.get("orphanDependents")
     causes = []
@@ -135,7 +135,7 @@ def _decode_delete_options(request: Request) -> Json:
 
 
 def _dry_run_causes(given: Sequence[str]) -> list[Cause]:
-    if not given or list(given) == ["All"]:
+    if all(value == "All" for value in given):
         return []
     shown = "[" + ", ".join(quote(value) for value in given) + "]"
     return [cause("NotSupported", "dryRun", f'Unsupported value: {shown}: supported values: "All"')]

@@ -24,6 +24,7 @@ from wfe_controller.sandbox.apiserver.status import (
     unsupported_media_type,
 )
 from wfe_controller.sandbox.apiserver.store import Stored
+from wfe_controller.sandbox.apiserver.typed import go_text
 from wfe_controller.sandbox.apiserver.verbs import check_name, check_namespace, create_object, update_object
 
 Json = dict[str, Any]
@@ -86,7 +87,9 @@ def _settle(call: Call, new: Json, options: WriteOptions, problems: list[str]) -
         else:
             unknown = call.kind.schema.prune(new)
     except Mismatch as error:
-        raise _invalid_patch(call, new, str(error)) from error
+        strategic = call.request.header("content-type").startswith(STRATEGIC_PATCH)
+        why = f"unrecognized type: {_wanted(error)}" if strategic else str(error)
+        raise _invalid_patch(call, new, why) from error
     if new.get("metadata") is None:
         new["metadata"] = {}
     found = [*problems, *unknown]
@@ -127,8 +130,19 @@ def _version(obj: Json) -> str:
 def _invalid_patch(call: Call, new: Json, why: str) -> StatusError:
     stored = call.kind.table.get(call.key)
     old = call.kind.load(stored) if stored is not None else {}
-    shown = msgspec.json.encode(_as_patched(new, old)).decode()
+    if call.request.header("content-type").startswith(STRATEGIC_PATCH):
+        # Applied to the typed object: it is the patch itself that does not fit.
+        shown = go_text(decode.loads(call.request.body))
+    elif call.info.custom:
+        shown = msgspec.json.encode(new, order="sorted").decode()
+    else:
+        shown = msgspec.json.encode(_as_patched(new, old)).decode()
     return invalid("", "", "", [cause("Invalid", "patch", f"Invalid value: {quote(shown)}: {why}")])
+
+
+def _wanted(error: Mismatch) -> str:
+    """The Go type that was expected."""
+    return str(error).rpartition(" of type ")[2]
 
 
 def _as_patched(new: Any, old: Any) -> Any:
