@@ -63,7 +63,7 @@ def word(step: Any) -> str:
 
 
 BAD: Json = {"workflowRef": {"workflowId": "", "version": "1", "containerImage": "reg.example/wf:v1"}}
-CANCEL = {"kubernaut.ai/cancel": "no"}
+CANCEL = {"kubernaut.ai/cancel": "not needed"}
 PAUSE = {"kubernaut.ai/pause": "true"}
 
 # Each row lacks what the row above was decided by; everything below it still holds.
