@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
-from wfe_controller.failure.redaction import redact
+from wfe_controller.failure.redaction import hide, redact
 from wfe_controller.kube.clock import Clock, RealClock
 
 LEVELS: Mapping[str, int] = {
@@ -133,7 +133,8 @@ def _first_things_first(_logger: object, _method: str, event: Event) -> Event:
 def redacted(value: Any) -> Any:
     """``value`` with every string in it redacted and bounded; objects become their text."""
     if isinstance(value, str):
-        return redact(value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "...")
+        # The cut must not leave the first half of a value that is known only as a whole.
+        return redact(value if len(value) <= MAX_TEXT else hide(value)[:MAX_TEXT] + "...")
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):

@@ -1,16 +1,27 @@
-"""Secrets out of text that people will read: status, events, logs, audit (SPEC 13, TH31). Pure and total.
+"""Secrets out of text that people will read: status, events, logs, audit (SPEC 13, TH31). Total.
 
-Neighbours: summary, tekton and unstarted pass every foreign text through ``redact``; app/logs uses it as a processor.
+Neighbours: summary, tekton and unstarted pass every foreign text through ``redact``; app/logs uses it as a processor;
+workflows/reconciler says with ``know`` which values the parameters of its object name as secrets, drafts and Events
+pass through ``hide``. What is known is bound to the task, like the fields of its log lines: the text of an exception
+is as far from the object it is about as a line of the log.
 It errs towards hiding: a word too many is lost rather than a password kept. Every pattern is bounded, so that a log
 line made to hurt costs linear time.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 
 MASK = "[REDACTED]"
+
+SHORTEST = 4
+"""Characters of a value that is hidden wherever it stands: hiding shorter ones would leave no text to read."""
+_SHORTEST_LINE = 8
+"""The same for one line of a value of many lines, of which a log may show only some."""
+_MOST_FORMS = 1000
 
 _SECRET_WORD = (
     r"(?:passw(?:or)?d|passwd|pass(?=[\\\"'\s]{0,8}[:=])|pwd|passphrase|secret|token|credentials?|"
@@ -63,16 +74,62 @@ _OTHERS: tuple[re.Pattern[str], ...] = (
     ),
 )
 
+_KNOWN: ContextVar[tuple[str, ...]] = ContextVar("known_secret_values", default=())
+
 
 def redact(text: str) -> str:
-    """``text`` with passwords, tokens, keys, credentials in URLs and private keys replaced by ``[REDACTED]``.
+    """``text`` with passwords, tokens, keys, credentials in URLs, private keys and all that this task was told with
+    ``know`` replaced by ``[REDACTED]``.
 
     The names next to the values stay, so that a reader still knows what was there. Every pattern looks at the text as
     it was: one that hides a name must not leave that name's value to be overlooked by the next.
     """
     named = (_NAMED,) if _SIGN.search(text) else ()
     flags = (_FLAG,) if _SPACE.search(text) else ()
-    spans = sorted(match.span("v") for pattern in (*named, *flags, *_OTHERS) for match in pattern.finditer(text))
+    spans = [match.span("v") for pattern in (*named, *flags, *_OTHERS) for match in pattern.finditer(text)]
+    return _masked(text, [*spans, *_known_in(text)])
+
+
+def hide(text: str) -> str:
+    """``text`` without the values that this task was told with ``know``; everything else stays. For our own words."""
+    return _masked(text, list(_known_in(text)))
+
+
+def know(parameters: Mapping[str, object]) -> None:
+    """From here on this task, and those it starts, hide the values of these parameters that a name calls secret.
+
+    Wherever they stand: a pipeline may print them under any name. Also as they look with their white space collapsed
+    or escaped, and line by line. Replaces what was known before; what follows the object's reconcile in its task, a
+    line of the worker about its error, is still covered.
+    """
+    forms = {
+        form
+        for name, value in parameters.items()
+        if isinstance(value, str) and is_secret_key(name)
+        for form in _forms(value.strip())
+        if form not in MASK
+    }
+    _KNOWN.set(tuple(sorted(forms, key=len, reverse=True)[:_MOST_FORMS]))
+
+
+def _forms(value: str) -> set[str]:
+    if len(value) < SHORTEST:
+        return set()
+    whole = {value, " ".join(value.split()), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    lines = {line.strip() for line in value.splitlines()} if "\n" in value else set()
+    return whole | {line for line in lines if len(line) >= _SHORTEST_LINE}
+
+
+def _known_in(text: str) -> Iterable[tuple[int, int]]:
+    for value in _KNOWN.get():
+        start = text.find(value)
+        while start >= 0:
+            yield start, start + len(value)
+            start = text.find(value, start + len(value))
+
+
+def _masked(text: str, spans: list[tuple[int, int]]) -> str:
+    spans.sort()
     if not spans:
         return text
     out: list[str] = []
@@ -89,11 +146,6 @@ def redact(text: str) -> str:
 def is_secret_key(key: str) -> bool:
     """True for a parameter name whose value nobody should read."""
     return _KEY_PATTERN.search(key) is not None
-
-
-def redact_parameters(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Parameters as we may print them: values of secret-looking names hidden whole, the others redacted as text."""
-    return {key: MASK if is_secret_key(key) else redact(value) for key, value in parameters.items()}
 
 
 def shorten(text: str, limit: int) -> str:

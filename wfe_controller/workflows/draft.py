@@ -14,6 +14,7 @@ from wfe_controller.api.conditions import get_condition, remove_condition, set_c
 from wfe_controller.api.durations import format_duration
 from wfe_controller.api.phases import Phase, transition
 from wfe_controller.api.reasons import ConditionReason, ConditionType, WaitReason
+from wfe_controller.failure.redaction import hide
 from wfe_controller.kube.clock import parse_rfc3339, rfc3339
 from wfe_controller.kube.objects import Json
 from wfe_controller.workflows.snapshot import Snapshot
@@ -45,7 +46,7 @@ class Draft:
             type_,
             value,
             reason,
-            message,
+            hide(message),
             generation=self.snapshot.generation,
             now=self.snapshot.now,
         )
@@ -60,7 +61,7 @@ class Draft:
             if value is None:
                 self.status.pop(field, None)
             else:
-                self.status[field] = shorten(str(value))
+                self.status[field] = shorten(hide(str(value)) if field == "message" else str(value))
 
     def deadline(self, instant: datetime | None) -> None:
         if instant is None:

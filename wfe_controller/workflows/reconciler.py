@@ -14,6 +14,7 @@ import structlog
 from wfe_controller.api import names
 from wfe_controller.api.phases import TERMINAL, IllegalTransition, Phase
 from wfe_controller.api.reasons import ConditionType, EventReason, WaitReason
+from wfe_controller.failure.redaction import hide, know
 from wfe_controller.kube.cache.cached import CachedObject
 from wfe_controller.kube.cache.consistency import Waiting
 from wfe_controller.kube.client.throttle import Lane
@@ -166,6 +167,7 @@ class Reconciler:
             except NotFound:
                 return None
             world.consistency.forget(key)
+        know(mapping(spec(wfe).get("parameters")))
         uid = uid_of(wfe)
         snapshot = Snapshot(
             wfe=wfe,
@@ -265,7 +267,7 @@ class Reconciler:
 
     def _note(self, snapshot: Snapshot, notes: tuple[Note, ...]) -> None:
         for note in notes:
-            self._world.events.event(snapshot.wfe, note.type, note.reason, note.message)
+            self._world.events.event(snapshot.wfe, note.type, note.reason, hide(note.message))
 
     def _illegal(self, snapshot: Snapshot, error: IllegalTransition) -> Outcome:
         self._world.instruments.illegal_transition()
