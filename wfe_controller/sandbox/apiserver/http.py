@@ -101,7 +101,7 @@ class HttpFront:
             answer_ = await self.server.handle(asked)
         except ConnectionDropped:
             _drop(request)
-            raise ConnectionResetError("dropped by a fault") from None
+            return web.Response()  # into the void: the connection is gone
         if isinstance(answer_, Stream):
             return await self._stream(request, answer_)
         response = web.Response(status=answer_.status, headers=answer_.headers, body=answer_.body)

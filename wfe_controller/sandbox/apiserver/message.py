@@ -71,6 +71,7 @@ def parse_query(text: str) -> dict[str, list[str]]:
     """``a=1&a=2&b`` -> {"a": ["1", "2"], "b": [""]}."""
     query: dict[str, list[str]] = {}
     if text:
-        for name, value in parse_qsl(text, keep_blank_values=True):
+        # Bytes that are no UTF-8 are kept apart: refusals show them as Go does.
+        for name, value in parse_qsl(text, keep_blank_values=True, errors="surrogateescape"):
             query.setdefault(name, []).append(value)
     return query

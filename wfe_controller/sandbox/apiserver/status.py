@@ -8,6 +8,7 @@ difference.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 Json = dict[str, Any]
+_BYTES = re.compile("[\udc80-\udcff]")
 
 _CAUSES = {
     "NotFound": "FieldValueNotFound",
@@ -85,6 +87,8 @@ class StatusError(Exception):
 
 def failure(code: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> Json:
     """The Status object of a refusal, fields in the real order."""
+    if not message.isascii():
+        message = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     status: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
     if reason:
         status["reason"] = reason
@@ -109,8 +113,9 @@ def encode_status(status: Json) -> bytes:
 
 
 def quote(text: str) -> str:
-    """``text`` as Go's %q prints it."""
-    return json.dumps(text, ensure_ascii=False)
+    """``text`` as Go's %q prints it; bytes that were no UTF-8 came in as surrogates."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return quoted if quoted.isascii() else _BYTES.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", quoted)
 
 
 def qualified(group: str, resource: str) -> str:

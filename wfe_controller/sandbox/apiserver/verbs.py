@@ -71,6 +71,7 @@ def _read(core: Core, call: Call, options: WriteOptions, action: str) -> Json:
         options.validation,
         core.registry,
         action=action,
+        told=call.warnings,
     )
     call.warnings.extend(warnings)
     if obj.get("metadata") is None:
