@@ -29,7 +29,7 @@ FAST: dict[str, Any] = {
     "cancelFinallyTimeout": "3s",
     "cancelTimeout": "6s",
     "cancelDeadline": "12s",
-    "baseCooldownPeriod": "10s",
+    "baseCooldownPeriod": "25s",
 }
 
 

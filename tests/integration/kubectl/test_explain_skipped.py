@@ -17,7 +17,7 @@ from tests.support.tekton import runs_path, task_spec
 
 @pytest.fixture(scope="module")
 def execution_settings() -> dict[str, Any]:
-    return {"cooldownPeriod": "15s", "startDeadline": "300s"}
+    return {"cooldownPeriod": "40s", "startDeadline": "300s"}
 
 
 def of(name: str) -> Any:
