@@ -10,7 +10,7 @@ VENV ?= .venv
 # An environment that somebody else prepared (tox) is used by setting BIN and READY, e.g. make lint BIN=/path/bin READY=
 BIN ?= $(VENV)/bin
 REQUIRE_TIERS ?= 0
-TIERS := unit model protocol integration e2e
+TIERS := unit model protocol contract sim integration e2e
 MIN_COVERAGE := 90
 
 # The stamp's name carries the content of the lock, so a changed lock means a new install and a touched one does not.
@@ -52,7 +52,7 @@ format: $(READY) ## let ruff format and fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-integration: servers
+contract sim integration: servers
 e2e: servers node # real pods on a real node, from our image and manifests (Linux and root; hack/kind with Docker)
 $(TIERS): $(READY) ## one tier
 	TEST_TIERS="$@" $(BIN)/python -m pytest tests/$@ -q --durations=5
