@@ -7,7 +7,8 @@ import gc
 import importlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import structlog
@@ -45,10 +46,13 @@ GC_THRESHOLDS = (50_000, 20, 50)
 """Decoding allocates many small containers that die at once; the default makes the collector the dearest part."""
 
 
-async def run_controller(settings: Settings, connection: ConnectionSettings, logs: LogControl) -> int:
+async def run_controller(
+    settings: Settings, connection: ConnectionSettings, logs: LogControl, *, stop: asyncio.Event | None = None
+) -> int:
     """Run until SIGTERM or SIGINT; the exit code. Raises ExitError for what keeps it from starting.
 
-    ``logs`` takes a changed level when the configuration is reloaded.
+    ``logs`` takes a changed level when the configuration is reloaded. With ``stop`` given the signals are left alone:
+    it runs until the event is set (the sandbox has the controller beside itself in one process).
     """
     gc.set_threshold(*GC_THRESHOLDS)
     clock = RealClock()
@@ -64,7 +68,8 @@ async def run_controller(settings: Settings, connection: ConnectionSettings, log
         log.info("connected", server=transport.server, version=__version__, namespace=home)
         await _check(api, settings, home, clock)
         assembly = assemble(settings, api, lease_api, throttle, home=home, metrics=metrics, clock=clock)
-        return await _run(settings, assembly, api, home, metrics, clock, logs)
+        async with _stopped_by(stop) as end:
+            return await _run(settings, assembly, api, home, metrics, clock, logs, end)
     finally:
         await transport.close()
         await lease_transport.close()
@@ -83,8 +88,32 @@ def _main_transport() -> type[Transport]:
     return failing
 
 
+@asynccontextmanager
+async def _stopped_by(stop: asyncio.Event | None) -> AsyncIterator[asyncio.Event]:
+    """``stop``, or an event that SIGTERM and SIGINT set."""
+    if stop is not None:
+        yield stop
+        return
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
 async def _run(
-    settings: Settings, assembly: Assembly, api: Api, home: str, metrics: Metrics, clock: Clock, logs: LogControl
+    settings: Settings,
+    assembly: Assembly,
+    api: Api,
+    home: str,
+    metrics: Metrics,
+    clock: Clock,
+    logs: LogControl,
+    stop: asyncio.Event,
 ) -> int:
     reloader = Reloader(settings, clock=clock, instruments=metrics)
     health = Health(settings, assembly, api, home, reloader, clock)
@@ -102,15 +131,7 @@ async def _run(
     manager.add_task("config-reload", reloader.run)
     reloader.on_change(assembly.apply)
     reloader.on_change(lambda changed: logs.set_level(changed.logging.level))
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        return await manager.run(stop)
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+    return await manager.run(stop)
 
 
 async def _check(api: Api, settings: Settings, home: str, clock: Clock) -> None:

@@ -21,6 +21,7 @@ from wfe_controller.kube.errors import KubeConfigError, KubeError
 # Imported when used: "version" and shell completion need not load the whole controller.
 COMMANDS = {
     "run": "wfe_controller.cli.run:run",
+    "sandbox": "wfe_controller.cli.sandbox:sandbox",
     "manifests": "wfe_controller.cli.manifests:manifests",
     "doctor": "wfe_controller.cli.doctor:doctor",
     "version": "wfe_controller.cli.version:version",
