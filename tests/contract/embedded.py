@@ -31,7 +31,11 @@ def running(directory: Path | None = None, *, package: str = PACKAGE) -> Iterato
     server_module = importlib.import_module(f"{package}.server")
     rbac = importlib.import_module(f"{package}.rbac")
     tokens = {name: f"token-of-{name}" for name in credentials.USERS}
-    users = {tokens[name]: rbac.User.known(name, f"{name}-uid", groups) for name, groups in credentials.USERS.items()}
+    # Whoever has no groups in a token file has one without a name: the real server reads the file so.
+    users = {
+        tokens[name]: rbac.User.known(name, f"{name}-uid", groups or ("",))
+        for name, groups in credentials.USERS.items()
+    }
 
     def make() -> object:
         return server_module.ApiServer(clock=RealClock(), rng=random.Random(5), tokens=users)

@@ -219,11 +219,11 @@ MUTATIONS = [
         ("watches/watch_from_a_version",),
     ),
     Mutation(
-        "a-namespace-shows-its-neighbours",
-        "store.py",
-        'end = bisect_left(keys, f"{namespace}0") if namespace else len(keys)',
-        "end = len(keys)",
-        ("lists/list_of_one_namespace",),
+        "a-watch-shows-the-neighbours",
+        "lists.py",
+        "tests.append(lambda stored: stored.namespace == namespace)",
+        "tests.append(lambda stored: bool(stored.namespace))",
+        ("watches/watch_other_namespaces_are_not_seen",),
     ),
     Mutation(
         "pages-repeat-their-last-object",

@@ -36,6 +36,7 @@ OURS = "/apis/kubernaut.ai/v1alpha1"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _SHOWN_HEADERS = ("warning", "retry-after", "allow", "www-authenticate", "location")
 DEADLINE = 20.0
+_KLOG = re.compile(r"[EWI]\d{4} ")  # what client-go logs on the way, with times and process ids
 
 
 class Session:
@@ -235,7 +236,7 @@ class Session:
         if done.stdout:
             step["out"] = self.symbols.clean(show(done.stdout) if show else _printed(done.stdout, args))
         if done.stderr:
-            step["err"] = self.symbols.clean(_lines(done.stderr))
+            step["err"] = self.symbols.clean([line for line in _lines(done.stderr) if not _KLOG.match(line)])
         self.steps.append(step)
         return done.stdout
 

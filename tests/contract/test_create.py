@@ -212,7 +212,7 @@ def test_head_is_get_without_body(api: Session) -> None:
     api.show("head", [answer.status, len(answer.body), answer.headers.get("content-type")])
 
 
-@pytest.mark.parametrize("method", ["FOO", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
 def test_methods_on_a_collection(api: Session, method: str) -> None:
     api.call(method, api.cm(), None, 405)
     api.call(method, api.wfe(), None, 405)
@@ -226,8 +226,8 @@ def test_put_and_patch_on_a_collection(api: Session) -> None:
 
 
 def test_methods_on_an_object(api: Session) -> None:
-    api.call("FOO", api.cm("a"), None, 405)
-    api.call("FOO", api.wfe("x"), None, 405)
+    api.call("TRACE", api.cm("a"), None, 405)
+    api.call("TRACE", api.wfe("x"), None, 405)
     api.post(api.cm("a"), {}, 405)
     api.post(api.wfe("x"), {}, 400)
     api.post(api.wfe("x") + "/status", {}, 405)
