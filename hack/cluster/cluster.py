@@ -316,11 +316,13 @@ def sweep() -> list[str]:
 
 _KEPT = ("logs", "pod-logs", "config", "lock")
 # Every answer to the controller and to runs, whatever it asked; of others what concerns our kinds, Tekton's and leases.
+# The bodies of patches of runs tell a start from a cancellation.
 _AUDIT_POLICY: dict[str, Any] = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
+        {"level": "Request", "verbs": ["patch"], "resources": [{"group": "tekton.dev", "resources": ["pipelineruns"]}]},
         {
             "level": "Metadata",
             "userGroups": [

@@ -87,9 +87,10 @@ def _controller_manager(work: Path, kubeconfig: Path, port: int) -> list[str]:
 
 def _audit_policy(work: Path) -> Path:
     """Who did what to the kinds that tests ask about, and all that the controller asked for: one line per finished
-    request, without bodies."""
+    request, without bodies but those of patches of runs, which tell a start from a cancellation."""
     kinds = [{"group": "kubernaut.ai"}, {"group": "tekton.dev"}, {"group": "coordination.k8s.io"}]
     rules = [
+        {"level": "Request", "verbs": ["patch"], "resources": [{"group": "tekton.dev", "resources": ["pipelineruns"]}]},
         {"level": "Metadata", "resources": kinds},
         {"level": "Metadata", "userGroups": ["system:serviceaccounts:kubernaut-system"]},
         {"level": "None"},

@@ -1,10 +1,11 @@
-"""The observer: a process of its own with its own watches, which judges what it saw.
+"""The observer: a process of its own with its own watches and the audit log, which judges what it saw.
 
-    python -m hack.crash.observer --kubeconfig FILE
+    python -m hack.crash.observer --kubeconfig FILE --audit-log FILE
 
 One JSON object a line: it says ``{"ready": true}`` once it watches, then answers each ``{"targets": [...]}`` on stdin
 with its findings for each. It fails the judgement when it may have missed anything: before each answer it lists
-everything anew and waits until its watches have shown the same versions.
+everything anew and waits until its watches have shown the same versions. The API server's audit log has to be there,
+and to agree with the watches.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import time
 from collections import defaultdict
 from dataclasses import asdict
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 from hack.controlplane.client import Refused, RestClient
+from hack.crash.auditlog import AuditLog, compare
 from hack.crash.chronicle import EXECUTIONS, LOCKS, PODS, RUNS, Chronicle, Seen, belongs_to, target_hash
 
 PATHS = {
@@ -29,12 +32,15 @@ PATHS = {
     PODS: "/api/v1/pods",
 }
 CATCH_UP = 15.0
+AUDITED = 3.0
+"""Seconds for the audit log to show what the watches have shown."""
 
 
 class Observer:
     """Watches four kinds from :meth:`start` on."""
 
-    def __init__(self, kubeconfig: str) -> None:
+    def __init__(self, kubeconfig: str, audit_log: Path) -> None:
+        self._audit = AuditLog(audit_log)
         self._client = RestClient.from_kubeconfig(kubeconfig)
         self._events: dict[str, list[Seen]] = defaultdict(list)
         self._current: dict[str, dict[str, int]] = {kind: {} for kind in PATHS}
@@ -82,7 +88,26 @@ class Observer:
         with self._changed:
             events = {target: list(self._events[target_hash(target)]) for target in targets}
         findings = {target: asdict(Chronicle.replay(seen, at_rest=at_rest)) for target, seen in events.items()}
+        try:
+            for target, wrong in self._audited(events).items():
+                findings[target]["wrong"] += wrong
+        except (OSError, ValueError) as error:
+            blind.append(f"the audit log cannot be read: {error}")
         return {"findings": findings, "blind": blind, "events": sum(map(len, events.values()))}
+
+    def _audited(self, events: dict[str, list[Seen]]) -> dict[str, list[str]]:
+        """target -> where the audit log disagrees. A line is written after its answer: what is missing may yet come."""
+        deadline = time.monotonic() + AUDITED
+        while True:
+            self._audit.refresh()
+            logged = {target: self._audit.about(target_hash(target), seen) for target, seen in events.items()}
+            found = {
+                target: compare(seen, logged[target]) if logged[target] else ["the audit log says nothing of it"]
+                for target, seen in events.items()
+            }
+            if not any(found.values()) or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
 
     def history(self, target: str) -> list[dict[str, Any]]:
         """Every event of a target in order, for a person who looks for the reason."""
@@ -127,7 +152,9 @@ def main() -> None:
         prog="python -m hack.crash.observer", description=__doc__.splitlines()[0] if __doc__ else ""
     )
     parser.add_argument("--kubeconfig", required=True)
-    observer = Observer(parser.parse_args().kubeconfig)
+    parser.add_argument("--audit-log", required=True, type=Path)
+    options = parser.parse_args()
+    observer = Observer(options.kubeconfig, options.audit_log)
     observer.start()
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

@@ -216,8 +216,9 @@ class Late(Exception):
 class Watcher:
     """The observer's process and the conversation with it. One for a plane; may be shared by threads."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, audit_log: Path | None = None) -> None:
         command = [sys.executable, "-m", "hack.crash.observer", f"--kubeconfig={plane.kubeconfig}"]
+        command += [f"--audit-log={audit_log or plane.work_dir / 'logs' / 'audit.log'}"]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

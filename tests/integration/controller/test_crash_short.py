@@ -1,12 +1,14 @@
 """The short form of the crash suite: the four most telling points; ``make crash`` is the full one.
 
-Two replicas with leases of 3/2/0.5 s on real Tekton; the observer is a process of its own.
+Two replicas with leases of 3/2/0.5 s on real Tekton; the observer is a process of its own, with watches of its own and
+the API server's audit log.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,13 @@ def test_one_write_goes_wrong_and_all_that_is_promised_holds(
     outcome = play(site, watcher, story, bundles, point, moment, action)
     assert outcome.hits == 1, "the failpoint was never hit"
     assert outcome.wrong == []
+
+
+def test_an_observer_without_the_audit_log_trusts_nothing(plane: Plane, tmp_path: Path) -> None:
+    """Issue 4, point 5: of two witnesses one is missing. The watches alone would call everything well."""
+    lonely = Watcher(plane, tmp_path / "audit.log")
+    try:
+        answer = lonely.ask(targets=["ops/deployment/any"])
+    finally:
+        lonely.stop()
+    assert any("the audit log cannot be read" in why for why in answer["blind"])
