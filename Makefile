@@ -24,7 +24,7 @@ COVERAGE += --cov-fail-under=$(MIN_COVERAGE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format $(TIERS) cluster cluster-down servers node coverage crash demo lock crds clean
+.PHONY: help test lint format $(TIERS) cluster cluster-down servers node coverage crash demo demo-real lock crds clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9 $$()A-Z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
@@ -78,7 +78,10 @@ node: $(READY) servers ## build the kubelet and the rest of a real node, and our
 crash: $(READY) servers ## kill, freeze or lose the answer at every write, on real servers; table in .work/crash (half an hour)
 	$(BIN)/python -m hack.crash $(CRASH)
 
-demo: $(READY) ## the main job on a real control plane, with a live table (about a minute; the first time builds the servers)
+demo: $(READY) ## watch it work, without a cluster: everything simulated but the controller; SANDBOX=--keep stays
+	$(BIN)/wfe-controller sandbox $(SANDBOX)
+
+demo-real: $(READY) ## the same story on a real control plane with real Tekton (the first time builds the servers)
 	$(BIN)/python -m hack.demo
 
 PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \

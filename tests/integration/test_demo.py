@@ -1,4 +1,4 @@
-"""``make demo`` is a promise of the README, so it is a test."""
+"""``make demo-real``: the demo on real servers. ``make demo`` is the sandbox: test_sandbox.py."""
 
 from __future__ import annotations
 

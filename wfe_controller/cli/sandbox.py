@@ -58,7 +58,7 @@ def sandbox(
             f"the sandbox needs what is not installed ({', '.join(missing)}): pip install 'wfe-controller[sandbox]', "
             "or pip install -e '.[sandbox]' in a clone"
         )
-    from wfe_controller.cli.stage import Stage, summary  # with all of the sandbox behind it
+    from wfe_controller.cli.stage import Stage  # with all of the sandbox behind it
     from wfe_controller.kube.clock import RealClock
     from wfe_controller.sandbox.run import Plan, run
 
@@ -66,12 +66,16 @@ def sandbox(
     out = _writable(kubeconfig_out)
     clock, style, live = RealClock(), Style.of_terminal(), _is_terminal()
     stage = Stage(
-        _write, style, clock=clock, about=story.about, live=live, rows=lambda: shutil.get_terminal_size().lines
+        _write,
+        style,
+        clock=clock,
+        about=story.about,
+        live=live,
+        stays=keep or no_samples,
+        rows=lambda: shutil.get_terminal_size().lines,
     )
     manifests = [*namespaces(DEFAULT_SCOPE), *crds(), *access.rbac(DEFAULT_SCOPE)]
     plan = Plan(story, manifests, port, out, keep, not no_samples, speed)
-    if keep or no_samples:
-        stage.stays()
     try:
         result = asyncio.run(run(plan, stage, clock=clock, rng=random.Random()))
     finally:
@@ -80,7 +84,6 @@ def sandbox(
         if no_samples:
             return 0
         raise StartFailed("interrupted before the scenario had ended; nothing of it is left")
-    click.echo(f"\n{summary(result.ending, style)}")
     if not result.ending.ok:
         click.echo(_last(result.log), err=True)
         raise StartFailed(_complaint(result.ending, story))

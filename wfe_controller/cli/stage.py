@@ -30,6 +30,7 @@ EVENTS = 4
 """How many of the last are shown."""
 LEAST_STORY = 3
 NOTHING = "-"
+HINT = "ctrl-C ends the sandbox"
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 _END_OF_LINE, _BELOW = "\x1b[K", "\x1b[J"
 
@@ -45,15 +46,17 @@ class Stage:
         clock: Clock,
         about: str = "",
         live: bool = False,
+        stays: bool = False,
         rows: Callable[[], int] = lambda: 50,
     ) -> None:
         self._write, self._style, self._clock, self._about = write, style, clock, about
-        self._live, self._rows = live, rows
+        self._live, self._stays, self._rows = live, stays, rows
         self._story: list[tuple[datetime, str]] = []
         self._said: dict[str, str] = {}
         self._drawn = 0
-        self._footer = ""
+        self._footer = HINT if stays else ""
         self._hidden = False
+        self._ending: Ending | None = None
 
     # -- the Audience of sandbox.run
 
@@ -68,6 +71,8 @@ class Stage:
             self._line(f"# {line}")
         if self._about:
             self._line(f"# The story: {self._about}")
+        if self._stays:
+            self._line(f"# It stays when the story is over: {HINT}.")
         self._line("")
         if self._live:
             self._hidden = True
@@ -80,8 +85,9 @@ class Stage:
 
     def show(self, scene: Scene) -> None:
         if self._live:
-            rows = self._rows()
-            self._draw(screen(scene, self._story, self._style, rows=rows, footer=self._footer), rows)
+            if self._ending is None or self._stays:  # else the summary stands below, and would be drawn over
+                rows = self._rows()
+                self._draw(screen(scene, self._story, self._style, rows=rows, footer=self._footer), rows)
             return
         for name, said in changes(scene):
             if self._said.get(name) != said:
@@ -89,19 +95,18 @@ class Stage:
                 self._line(said)
 
     def ended(self, ending: Ending) -> None:
-        self._footer = ""
-
-    def stays(self) -> None:
-        """It goes on until it is interrupted: say so below the tables."""
-        self._footer = "ctrl-C ends the sandbox"
-        if not self._live:
-            self._line(f"# {self._footer}")
+        self._ending = ending
+        self._footer = f"{closing(ending)}; {HINT}"
+        if not (self._live and self._stays):
+            self._line(f"\n{summary(ending, self._style)}")
 
     def close(self) -> None:
         """The cursor is shown again; what was drawn stays."""
         if self._hidden:
             self._write(SHOW)
             self._hidden = False
+        if self._ending is not None and self._live and self._stays:
+            self._line(f"\n{summary(self._ending, self._style)}")
 
     # -- drawing
 
@@ -129,7 +134,7 @@ def screen(
     events += [_event(event, scene.now, style) for event in scene.events[-EVENTS:]] or ["  none yet"]
     last = ["", style.dim(footer)] if footer else []
     told = _story(scene.now, story, style)
-    left = rows - 1 - len(below) - len(events) - len(last)
+    left = rows - 2 - len(below) - len(events) - len(last)  # one for the heading, one for the cursor
     if left < min(len(told), LEAST_STORY):
         events, left = [], left + len(events)
     return [style.bold("WHAT HAPPENS"), *told[-max(left, 1) :], *below, *events, *last]
@@ -248,9 +253,12 @@ def summary(ending: Ending, style: Style) -> str:
     rows = [
         ["yes" if v.ok else "NO", v.name, v.found if v.ok else f"{v.found}, not {v.expected}"] for v in ending.verdicts
     ]
+    return f"{table(columns, rows, style)}\n\n{style.bold(closing(ending))}"
+
+
+def closing(ending: Ending) -> str:
     good = sum(verdict.ok for verdict in ending.verdicts)
-    closing = f"{good} of {len(ending.verdicts)} ended as expected, after {ending.seconds:.1f} s"
-    return f"{table(columns, rows, style)}\n\n{style.bold(closing)}"
+    return f"{good} of {len(ending.verdicts)} ended as expected, after {ending.seconds:.1f} s"
 
 
 def _verdict(style: Style, verdict: str, cell: str) -> str:

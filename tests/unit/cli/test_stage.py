@@ -1,0 +1,176 @@
+"""What a sandbox shows: one line a change in a pipe, a picture that fits and is redrawn in place on a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wfe_controller.cli.kubectl.style import Style
+from wfe_controller.cli.stage import SHOW, Stage, screen, summary
+from wfe_controller.kube.clock import LoopClock, rfc3339
+from wfe_controller.sandbox.director import Ending, Verdict
+from wfe_controller.sandbox.run import Scene
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+FRONTEND, CHECKOUT = "shop/deployment/frontend", "shop/deployment/checkout"
+PLAIN = Style()
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def execution(name: str, phase: str = "", reason: str = "", *, target: str = FRONTEND, **found: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "namespace": "shop", "creationTimestamp": rfc3339(NOW)},
+        "spec": {"targetResource": target},
+        "status": {"phase": phase, "reason": reason, **found},
+    }
+
+
+def lock(target: str, **status: Any) -> dict[str, Any]:
+    name = "wfe-" + target.rpartition("/")[2]
+    return {"metadata": {"name": name, "uid": "u"}, "spec": {"target": target}, "status": status}
+
+
+def holder(name: str) -> dict[str, Any]:
+    at = rfc3339(NOW)
+    return {"uid": "u1", "name": name, "namespace": "shop", "engine": "tekton", "acquiredAt": at}
+
+
+BLOCK = {
+    "reason": "ExecutionFailed",
+    "by": {"uid": "u2", "name": "resize-checkout"},
+    "since": rfc3339(NOW),
+    "message": "a step had started",
+}
+COOLING = {"workflowId": "w", "consecutiveFailures": 0, "cooldownUntil": rfc3339(NOW + timedelta(minutes=4))}
+
+
+def scene(
+    executions: Sequence[dict[str, Any]] = (), locks: Sequence[dict[str, Any]] = (), events: Sequence[Any] = ()
+) -> Scene:
+    return Scene(NOW, executions, locks, events)
+
+
+class Terminal:
+    """Plays what is written: only the codes that a Stage may use."""
+
+    def __init__(self) -> None:
+        self.lines, self.row, self.written = [""], 0, ""
+
+    def write(self, text: str) -> None:
+        self.written += text
+        for up, code, newline, plain in re.findall(r"\x1b\[(\d+)A\r|(\x1b\[[?0-9;]*[A-Za-z])|(\n)|([^\x1b\n]+)", text):
+            if up:
+                self.row -= int(up)
+                assert self.row >= 0
+            elif newline:
+                self.row += 1
+                self.lines += [""] * (self.row + 1 - len(self.lines))
+            elif code == "\x1b[J":
+                del self.lines[self.row :]
+                self.lines.append("")
+            elif plain:
+                self.lines[self.row] = plain
+
+
+def test_in_a_pipe_each_change_is_one_line_and_nothing_is_said_twice() -> None:
+    out: list[str] = []
+    stage = Stage(out.append, PLAIN, clock=LoopClock())
+    running = execution("restart-frontend", "Running", progress=50)
+    for _ in range(3):
+        stage.show(scene([running], [lock(FRONTEND, holder=holder("restart-frontend"))]))
+    stage.show(scene([execution("restart-frontend", "Completed")], [lock(CHECKOUT, block=BLOCK), lock(FRONTEND)]))
+    assert out == [
+        f"target   {FRONTEND}  held by restart-frontend\n",
+        "request  restart-frontend  Running  50%\n",
+        f"target   {CHECKOUT}  free, blocked: ExecutionFailed\n",
+        f"target   {FRONTEND}  free\n",
+        "request  restart-frontend  Completed\n",
+    ]
+
+
+def test_the_tables_name_the_holder_the_block_and_when_the_next_may_run() -> None:
+    locks = [
+        lock(FRONTEND, holder=holder("restart-frontend")),
+        lock(CHECKOUT, block=BLOCK),
+        lock("shop/deployment/cart", workflows=[COOLING]),
+        lock("shop/deployment/web"),
+    ]
+    executions = [execution("restart-frontend", "Running", completedSteps=1, totalSteps=2)]
+    lines = screen(scene(executions, locks), [], PLAIN)
+    cells = {line.split()[0]: line.split()[1:] for line in lines if line.startswith(("shop/", "restart-"))}
+    assert cells == {
+        FRONTEND: ["Held", "restart-frontend", "when", "released"],
+        CHECKOUT: ["Blocked", "resize-checkout", "when", "cleared"],
+        "shop/deployment/cart": ["Cooling", "-", "in", "4m"],
+        "shop/deployment/web": ["Free", "-", "now"],
+        "restart-frontend": ["frontend", "Running", "1/2", "-"],
+    }
+
+
+@pytest.mark.parametrize("rows", [24, 30, 50])
+@pytest.mark.parametrize("colour", [False, True], ids=["plain", "colours"])
+def test_a_picture_fits_eighty_columns_and_the_terminals_height(rows: int, colour: bool) -> None:
+    style = Style(80, colour)
+    long = "an operator looks at checkout and clears its block, naming the execution that caused it, and then goes on"
+    story = [(NOW, f"{n}: {long}") for n in range(9)]
+    phases = ("Running", "Failed", "Skipped", "Completed", "", "Pending")
+    executions = [
+        execution(f"restart-frontend-{n}-{'x' * 20}", phase, "PreviousExecutionFailed")
+        for n, phase in enumerate(phases)
+    ]
+    event = {
+        "type": "Warning",
+        "reason": "WorkflowFailed",
+        "message": f"\x1b[2J{long}\n" * 3,
+        "involvedObject": {"name": "e" * 40},
+        "lastTimestamp": rfc3339(NOW),
+    }
+    locks = [lock(FRONTEND, holder=holder("restart-frontend-0" * 4)), lock(CHECKOUT, block=BLOCK)]
+    lines = screen(scene(executions, locks, [event] * 9), story, style, rows=rows, footer="ctrl-C ends the sandbox")
+    shown = [SGR.sub("", line) for line in lines]
+    assert max(len(line) for line in shown) <= 80
+    assert all("\x1b" not in line for line in shown)
+    assert len(lines) < rows
+    assert any("9: an" in line or "8: an" in line for line in shown), "the newest line of the story is there"
+    assert ("\x1b[" in "".join(lines)) is colour
+
+
+def test_a_screen_is_redrawn_in_place_and_what_is_gone_is_wiped_away(tmp_path: Path) -> None:
+    terminal = Terminal()
+    stage = Stage(terminal.write, PLAIN, clock=LoopClock(), live=True)
+    stage.ready(tmp_path / "kubeconfig")
+    above = len(terminal.lines)
+    stage.show(scene([execution(f"e{n}", "Running") for n in range(6)], [lock(FRONTEND)]))
+    stage.show(scene([execution("e0", "Completed")], [lock(FRONTEND)]))
+    stage.close()
+    assert terminal.lines[:above][1] == f"export KUBECONFIG={tmp_path / 'kubeconfig'}"
+    now = terminal.lines[above - 1 :]
+    assert now.count("TARGETS, one lock each") == 1
+    assert not any("e5" in line for line in now)
+    assert any(line.startswith("e0") and "Completed" in line for line in now)
+    assert terminal.written.endswith(SHOW), "the cursor comes back"
+
+
+def test_the_summary_stands_below_the_last_picture() -> None:
+    terminal = Terminal()
+    stage = Stage(terminal.write, PLAIN, clock=LoopClock(), live=True)
+    stage.show(scene([execution("e0", "Completed")]))
+    stage.ended(Ending([Verdict("e0", "Completed", "Completed")], 3.0, in_time=True))
+    stage.show(scene([execution("e0", "Failed")]))
+    assert terminal.lines[-2] == "1 of 1 ended as expected, after 3.0 s"
+    assert not any("Failed" in line for line in terminal.lines)
+
+
+def test_the_summary_names_expected_and_found_of_what_went_wrong() -> None:
+    verdicts = [Verdict("good", "Completed", "Completed"), Verdict("bad", "Failed TaskFailed", "Completed")]
+    lines = summary(Ending(verdicts, 12.34, in_time=True), PLAIN).splitlines()
+    assert [line.split(maxsplit=2) for line in lines[1:3]] == [
+        ["yes", "good", "Completed"],
+        ["NO", "bad", "Completed, not Failed TaskFailed"],
+    ]
+    assert lines[-1] == "1 of 2 ended as expected, after 12.3 s"
