@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -49,6 +50,8 @@ from wfe_controller.sandbox.apiserver.store import HISTORY, Store
 Json = dict[str, Any]
 
 MAX_BODY = 3 * 1024 * 1024
+DEEPEST = 6_000
+"""Frames of recursion: objects of 400 levels are walked by functions that need several frames a level."""
 TRACE_LINES = 12
 TEXT = "text/plain; charset=utf-8"
 _ONLY_CREATE = frozenset({"create"})
@@ -78,6 +81,7 @@ class ApiServer:
         history: int = HISTORY,
         authorize: bool = True,
     ) -> None:
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST))  # the whole process: a sandbox, or a test of it
         self.core = Core(store=Store(history=history), registry=Registry(), clock=clock, rng=rng, uid=uid)
         for info in builtin.resources(clock.now, rng):
             self.core.registry.add(info)

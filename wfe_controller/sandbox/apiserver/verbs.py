@@ -10,7 +10,6 @@ Kept here: nothing is stored before everything was checked; a write that changes
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -35,9 +34,6 @@ Json = dict[str, Any]
 MAX_GENERATED = 58
 """Characters of generateName that are kept."""
 _GENERATE_TRIES = 8
-DEEPEST = 6_000
-"""Frames of recursion: objects of 400 levels are walked by functions that need several frames a level."""
-sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST))
 _IDENTITY = ("apiVersion", "kind", "metadata")
 
 

@@ -445,7 +445,7 @@ async def test_raw_asks_the_gate_unless_it_only_reviews_access() -> None:
 
 async def test_a_success_that_is_not_json_is_a_broken_connection() -> None:
     """A proxy answered, or cut the answer: for a write the outcome is unknown (I-44)."""
-    bottomless = b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    bottomless = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     bad = [b"[]", b"", b'{"a":"\xff"}', bottomless]
     api, _, _ = make(answer(b"<html>login</html>"), answer(b'{"items":[1'), answer(b'{"items":[1]}'), *map(answer, bad))
     with pytest.raises(errors.ConnectionFailed, match="<html>login"):
