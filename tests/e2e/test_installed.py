@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from hack.controlplane import Plane, Refused
 from hack.controlplane.plane import REPOSITORY
 from tests.support.cluster import HOME, Controller
 from tests.support.eventually import eventually
+from tests.support.executions import API, execution
 from tests.support.workloads import Workloads, sleeping
+from wfe_controller.api.names import LEGACY_FINALIZERS
 
 CRDS = REPOSITORY / "manifests" / "crds"
 
@@ -67,9 +70,12 @@ def test_scale_to_zero_and_back(wfe: Workloads, controller: Controller) -> None:
     assert wfe.await_phase(late, timeout=90)["phase"] == "Completed"
 
 
-def test_upgrade_of_the_crds_in_place(wfe: Workloads, cluster: Plane) -> None:
+def test_upgrade_of_the_crds_in_place(wfe: Workloads, cluster: Plane, controller: Controller) -> None:
     """SPEC 1: a newer schema comes, then ours again, while a run is in flight. At each the API server ends all watches
-    of the kind; what runs goes on, what is asked for meanwhile is done, and nothing of a status is lost."""
+    of the kind; what runs goes on, what is asked for meanwhile is done, and nothing of a status is lost. What an
+    earlier release had brought to its end, with its own finalizer and a run known by name alone, is let go, and no more
+    is made of it: no lock, no block, no history, and its status stays; its target is free for the next one."""
+    left = left_by_an_earlier_release(wfe, cluster, controller)
     name = wfe.start(sleeping(10))
     eventually(lambda: wfe.running_pod(name), 60, what="the pod to run")
     before = wfe.status(name)
@@ -86,6 +92,66 @@ def test_upgrade_of_the_crds_in_place(wfe: Workloads, cluster: Plane) -> None:
     assert (after["phase"], after["pipelineRunRef"]) == ("Completed", before["pipelineRunRef"])
     assert wfe.await_phase(meanwhile, timeout=60)["phase"] == "Completed"
     assert wfe.finish(sleeping(1))["phase"] == "Completed"
+    for target, earlier in left.items():
+        released = wfe.await_released(earlier["metadata"]["name"])
+        assert released["status"] == earlier["status"], "nothing is added to what has ended"
+        assert wfe.lock(target) is None
+        assert not wfe.events(earlier["metadata"]["name"])
+        assert wfe.finish(sleeping(1), target)["phase"] == "Completed", "nothing is held against the target"
+
+
+def left_by_an_earlier_release(wfe: Workloads, cluster: Plane, controller: Controller) -> dict[str, dict[str, Any]]:
+    """target -> an object that ended there, stored as in T-1.4: the run by its name alone, and the finalizer that was
+    kept on everything that had ended. Made while no controller runs, which would take them for requests, and under the
+    former schema: ours, which comes after it, lets nobody write such a reference, and must let it stand."""
+    left = {}
+    controller.scale(0)
+    try:
+        cluster.apply(with_references_by_name(CRDS / "kubernaut.ai_workflowexecutions.yaml"))
+        for phase in ("Completed", "Failed"):
+            body = execution(wfe.namespace, target := wfe.target(), wfe.push(sleeping(1)))
+            body["metadata"]["finalizers"] = [*LEGACY_FINALIZERS]
+            name = cluster.client.create(f"{API}/namespaces/{wfe.namespace}/workflowexecutions", body)["metadata"][
+                "name"
+            ]
+            status: dict[str, Any] = {
+                "phase": phase,
+                "startTime": "2026-01-02T03:04:05Z",
+                "completionTime": "2026-01-02T03:05:05Z",
+                "pipelineRunRef": {"name": f"wfe-{'0' * 16}"},
+            }
+            if phase == "Failed":
+                status["failureDetails"] = {
+                    "reason": "TaskFailed",
+                    "message": "it failed",
+                    "failedAt": "2026-01-02T03:05:05Z",
+                    "executionTimeBeforeFailure": "1m0s",
+                    "naturalLanguageSummary": "it failed",
+                    "wasExecutionFailure": True,
+                }
+            eventually(partial(accepted, cluster, wfe.path(name), status), what="the former schema to be served")
+            left[target] = wfe.get(name)
+    finally:
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(CRDS), check=True)
+        controller.scale(2)
+    return left
+
+
+def accepted(cluster: Plane, path: str, status: dict[str, Any]) -> bool:
+    try:
+        cluster.client.merge_patch(f"{path}/status", {"status": status})
+    except Refused as refused:
+        if "pipelineRunRef" not in str(refused):
+            raise
+        return False
+    return True
+
+
+def with_references_by_name(path: Path) -> dict[str, Any]:
+    crd: dict[str, Any] = yaml.safe_load(path.read_text())
+    (version,) = crd["spec"]["versions"]
+    version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["pipelineRunRef"]["required"] = ["name"]
+    return crd
 
 
 def with_a_new_field(path: Path) -> dict[str, Any]:
