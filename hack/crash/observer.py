@@ -102,7 +102,7 @@ class Observer:
             self._audit.refresh()
             logged = {target: self._audit.about(target_hash(target), seen) for target, seen in events.items()}
             found = {
-                target: compare(seen, logged[target]) if logged[target] else ["the audit log says nothing of it"]
+                target: compare(seen, logged[target]) if logged[target] or not seen else ["not in the audit log"]
                 for target, seen in events.items()
             }
             if not any(found.values()) or time.monotonic() > deadline:
