@@ -27,7 +27,7 @@ endif
 .PHONY: help test lint format $(TIERS) cluster cluster-down servers node coverage crash demo demo-real lock crds clean
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9 $$()A-Z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
+	@sed -n 's/^\([a-z0-9 $$()A-Z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
 
 # pip-compile leaves no registry or path in the locks; where packages come from is the business of pip's own configuration.
 $(READY): $(INPUTS)
@@ -78,7 +78,7 @@ node: $(READY) servers ## build the kubelet and the rest of a real node, and our
 crash: $(READY) servers ## kill, freeze or lose the answer at every write, on real servers; table in .work/crash (half an hour)
 	$(BIN)/python -m hack.crash $(CRASH)
 
-demo: $(READY) ## watch it work, without a cluster: everything simulated but the controller; SANDBOX=--keep stays
+demo: $(READY) ## watch it work, without a cluster (only the controller is real); SANDBOX=--keep stays
 	$(BIN)/wfe-controller sandbox $(SANDBOX)
 
 demo-real: $(READY) ## the same story on a real control plane with real Tekton (the first time builds the servers)
