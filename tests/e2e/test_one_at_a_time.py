@@ -6,8 +6,9 @@ import itertools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from hack.controlplane import Plane
 from tests.support.eventually import eventually
-from tests.support.executions import API, HOME
+from tests.support.executions import API, EXECUTION, HOME
 from tests.support.workloads import Workloads, sleeping, step, task, workflow
 from wfe_controller.api.names import LOCK_FINALIZER, lock_name
 
@@ -123,3 +124,30 @@ def test_many_clients_at_once(wfe: Workloads) -> None:
     for several in spans.values():
         ordered = sorted(several)
         assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(ordered))
+
+
+def test_a_pod_taken_away_by_force_is_made_again_by_tekton(wfe: Workloads, cluster: Plane) -> None:
+    """Not guaranteed: once per step. ``kubectl delete pod --force`` of a running pod -> Tekton makes another one under
+    the same name for the same TaskRun, counts no retry, and the step begins anew, maybe beside the first container. Of
+    that nothing tells the two pods apart from one: the run stays ours, the target stays held until the second pod has
+    ended, and the status says what Tekton says."""
+    name = wfe.start(sleeping(10), target := wfe.target())
+    eventually(lambda: wfe.running_pod(name), 60, what="the pod to run")
+    (first,) = wfe.pods(name)
+    before = wfe.status(name)["pipelineRunRef"]
+    where = ("-n", EXECUTION, first["metadata"]["name"])
+    cluster.kubectl("delete", "pod", *where, "--grace-period=0", "--force", "--wait=false", check=True)
+
+    def again() -> bool:
+        return wfe.running_pod(name) and [p["metadata"]["uid"] for p in wfe.pods(name)] != [first["metadata"]["uid"]]
+
+    eventually(again, 60, what="the pod that Tekton makes instead")
+    assert wfe.phase(name) == "Running"
+    assert wfe.lock_status(target)["holder"]["name"] == name
+    status = wfe.await_phase(name, timeout=60)
+    assert (status["phase"], status["pipelineRunRef"]) == ("Completed", before)
+    assert "failureDetails" not in status
+    (second,) = wfe.pods(name)
+    assert second["metadata"]["name"] == first["metadata"]["name"]
+    assert second["status"]["phase"] == "Succeeded", "released only after the second pod had ended"
+    assert len(wfe.runs(name)) == 1
