@@ -307,3 +307,12 @@ def test_impersonation(api: Session) -> None:
     api.get(api.cm(), 403, headers=headers)
     api.get(api.cm(), 403, user="bob", headers=headers)
     api.post(f"{AUTHN}/selfsubjectreviews", {}, headers={**headers, "Impersonate-Group": "sre"}, keep="status")
+
+
+def test_local_subject_access_review(api: Session) -> None:
+    """Only about its own namespace."""
+    path = api.path("localsubjectaccessreviews", group="authorization.k8s.io/v1")
+    what = {"verb": "get", "resource": "pods", "namespace": api.ns}
+    api.post(path, {"spec": {"user": "x", "groups": ["system:masters"], "resourceAttributes": what}}, keep="status")
+    api.post(path, {"spec": {"user": "x", "resourceAttributes": what}}, keep="status")
+    api.post(path, {"spec": {"user": "x", "resourceAttributes": {**what, "namespace": "default"}}}, 422)

@@ -264,3 +264,40 @@ def test_apply_deployment_by_two(api: Session) -> None:
 def test_apply_dry_run(api: Session) -> None:
     applied(api, data(k="v"), code=201, dryRun="All")
     api.get(api.cm("a"), 404)
+
+
+def test_apply_takes_over_from_kubectl(api: Session) -> None:
+    """kubectl apply --server-side goes on from what a client-side apply has left in the annotation."""
+    last = '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"k":"v"}}'
+    body = data(k="v")
+    body["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": last}
+    api.make(api.cm(), body, fieldManager="kubectl-client-side-apply")
+    applied(api, data(k="w"), "other", 409)
+    applied(api, data(k="w"), "kubectl")
+
+
+def test_managed_fields_have_at_most_ten_updaters(api: Session) -> None:
+    """The oldest become one entry."""
+    api.make(api.cm(), data(a="0"), fieldManager="m0")
+    for number in range(1, 12):
+        api.patch(api.cm("a"), {"data": {f"k{number}": "1"}}, quiet=True, fieldManager=f"m{number}")
+    found = api.get(api.cm("a"), quiet=True)["metadata"]["managedFields"]
+    api.show("managers", sorted(entry["manager"] for entry in found))
+
+
+def test_apply_after_managed_fields_were_cleared(api: Session) -> None:
+    """Somebody must have said what is there: before-first-apply."""
+    api.make(api.cm(), {**data(a="1"), "metadata": {"name": "a"}})
+    api.patch(api.cm("a"), {"metadata": {"managedFields": [{}]}}, quiet=True)
+    applied(api, data(a="2"), "one", 409)
+    applied(api, data(b="2"), "one")
+
+
+def test_apply_lists_of_words(api: Session) -> None:
+    """Finalizers are a set: everybody has their own."""
+    for manager, name in (("one", "example.com/a"), ("two", "example.com/b")):
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "finalizers": [name]}}
+        code = 201 if manager == "one" else 200
+        api.patch(api.cm("a"), body, "apply", code, fieldManager=manager, keep="metadata.finalizers")
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    api.patch(api.cm("a"), body, "apply", fieldManager="one", keep="metadata.finalizers")

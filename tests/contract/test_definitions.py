@@ -414,3 +414,25 @@ def test_openapi_v2(api: Session) -> None:
         return [seen["swagger"], kind["x-kubernetes-group-version-kind"], kind["type"]]
 
     api.get("/openapi/v2", show=ours)
+
+
+def test_openapi_v3_caching(api: Session) -> None:
+    """The index names a hash; with it an answer may be kept for ever, with an old one the way to the new is told."""
+    index = api.get("/openapi/v3", quiet=True)
+    url = index["paths"]["apis/kubernaut.ai/v1alpha1"]["serverRelativeURL"]
+    head = api.head("GET", url) + b"\r\n"
+    answer = api.raw(head, show=False)
+    assert answer is not None
+    api.show("right hash", [answer.status, answer.headers.get("cache-control"), bool(answer.headers.get("etag"))])
+    tagged = api.raw(api.head("GET", url, If_None_Match=answer.headers["etag"]) + b"\r\n", show=False)
+    assert tagged is not None
+    api.show("etag", [tagged.status, len(tagged.body)])
+    old = api.raw(api.head("GET", url.partition("?")[0] + "?hash=OLD") + b"\r\n", show=False)
+    assert old is not None
+    api.show("old hash", [old.status, old.headers.get("location") == url])
+
+
+def test_discovery_formats(api: Session) -> None:
+    api.get("/apis", 406, accept="application/foo")
+    accept = "application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList,application/json"
+    api.get("/apis", accept=accept, show=lambda seen: seen["kind"])

@@ -354,3 +354,30 @@ def test_admission_policies_are_stored(api: Session) -> None:
     api.post(f"{group}/validatingadmissionpolicybindings", binding, keep="kind spec")
     api.delete(f"{group}/validatingadmissionpolicybindings/{name}", keep="status")
     api.delete(f"{group}/validatingadmissionpolicies/{name}", keep="status")
+
+
+def test_service(api: Session) -> None:
+    """Headless, so that no address has to be given out."""
+    path = api.path("services")
+    spec = {"clusterIP": "None", "selector": {"a": "b"}, "ports": [{"port": 80}]}
+    api.post(path, {"metadata": {"name": "s"}, "spec": spec})
+    api.get(path, keep="metadata.name")
+    api.patch(f"{path}/s", {"spec": {"selector": {"a": "c"}}}, "strategic", keep="spec.selector")
+    api.delete(f"{path}/s", keep="status metadata.name")
+
+
+def test_pod_log_without_a_node(api: Session) -> None:
+    api.accounts()
+    path = api.path("pods")
+    api.get(f"{path}/p/log", 404)
+    api.make(path, pod())
+    api.get(f"{path}/p/log", 400, container="nothing")
+
+
+def test_replica_set_scale(api: Session) -> None:
+    """Owned by nobody, of nothing: its controller leaves it at zero."""
+    path = api.path("replicasets", group="apps/v1")
+    template = {"metadata": {"labels": {"app": "d"}}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": "d"}}, "template": template}
+    api.make(path, {"metadata": {"name": "r"}, "spec": spec})
+    api.get(f"{path}/r/scale", keep="kind apiVersion metadata.name spec status.selector")

@@ -412,3 +412,13 @@ def test_bad_token(api: Session, tmp_path: Any) -> None:
     path.write_text(json.dumps(config))
     done = replace(api.server, kubeconfigs={"admin": path}).run_kubectl("get", "wfe", cache=tmp_path / "cache")
     api.show("refused", [done.returncode, done.stderr.strip().splitlines()[-1]])
+
+
+def test_create_typed(api: Session) -> None:
+    """kubectl sends these as protobuf."""
+    api.kubectl("create", "secret", "generic", "s", "--from-literal=k=v")
+    api.kubectl("create", "deployment", "d", "--image=i:1", "--replicas=0")
+    api.kubectl("create", "job", "j", "--image=i:1", "--dry-run=server", "-oname")
+    api.kubectl("create", "token", "nobody", code=1)
+    found = api.get(api.path("deployments", "d", "apps/v1"), quiet=True)
+    api.show("spec", [found["spec"]["replicas"], found["spec"]["template"]["spec"]["containers"][0]["image"]])

@@ -320,3 +320,35 @@ def test_patch_is_tried_again_by_the_server(api: Session) -> None:
     for number in range(5):
         api.patch(api.cm("a"), {"data": {str(number): "x"}}, quiet=True)
     api.get(api.cm("a"), keep="data")
+
+
+@pytest.mark.parametrize("level", ["Warn", "Strict"])
+def test_json_unknown_and_duplicate_fields(api: Session, level: str) -> None:
+    api.make(api.cm(), api.config_map("a", {"k": "v"}))
+    body = b'[{"op":"test","path":"/data/k","value":"v","bogus":1,"op":"test"}]'
+    code = 422 if level == "Strict" else 200
+    api.patch(
+        api.cm("a"),
+        body,
+        "json",
+        code,
+        fieldValidation=level,
+        show=lambda seen: seen.get("message", "").rpartition(": strict")[2],
+    )
+
+
+def test_merge_duplicate_fields(api: Session) -> None:
+    api.make(api.cm(), api.config_map("a", {"k": "v"}))
+    api.patch(api.cm("a"), b'{"data":{"x":"1","x":"2"}}', keep="data")
+
+
+def test_json_negative_index(api: Session) -> None:
+    api.make(api.cm(), api.config_map(finalizers=["example.com/a", "example.com/b"]))
+    api.patch(api.cm("a"), [{"op": "remove", "path": "/metadata/finalizers/-1"}], "json", keep="metadata.finalizers")
+    api.patch(api.cm("a"), [{"op": "remove", "path": "/metadata/finalizers/-5"}], "json", 422)
+
+
+def test_json_most_operations(api: Session) -> None:
+    api.make(api.cm(), api.config_map("a", {"k": "v"}))
+    operations = [{"op": "test", "path": "/data/k", "value": "v"}] * 10000
+    api.patch(api.cm("a"), operations, "json", keep="data")

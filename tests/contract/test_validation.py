@@ -284,3 +284,22 @@ def test_lock_rules(api: Session) -> None:
         ({"workflows": [{"workflowId": "w"}]}, 200),
     ):
         api.patch(f"{path}/l/status", {"status": status}, code=code, keep="status")
+
+
+def test_steps_in_another_order_are_no_change(api: Session) -> None:
+    """A map list is compared by its keys: the rule that spec is immutable does not see the order."""
+    spec = copy.deepcopy(STEPS)
+    spec["workflowDefinition"]["steps"] = [
+        {"name": "a", "action": "cordon_node"},
+        {"name": "b", "action": "drain_node"},
+    ]
+    made = api.make(api.wfe(), api.execution(spec=spec))
+    made["spec"]["workflowDefinition"]["steps"].reverse()
+    api.put(api.wfe("x"), made, keep="spec.workflowDefinition")
+
+
+def test_strings_are_measured_in_characters(api: Session) -> None:
+    path = api.path("targetlocks", group="kubernaut.ai/v1alpha1")
+    base = {"apiVersion": "kubernaut.ai/v1alpha1", "kind": "TargetLock"}
+    api.post(path, {**base, "metadata": {"name": "a"}, "spec": {"target": "ä" * 512}}, keep="metadata.name")
+    api.post(path, {**base, "metadata": {"name": "b"}, "spec": {"target": "ä" * 513}}, 422)

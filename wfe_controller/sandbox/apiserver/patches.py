@@ -66,12 +66,12 @@ def problems(body: bytes, *, operations: bool) -> list[str]:
         return []
     if not operations:
         return [f"duplicate field {quote(path)}" for path in parsed.duplicates]
-    found = [f"json patch duplicate field {quote(path)}" for path in parsed.duplicates]
+    found = []
     for index, operation in enumerate(parsed.value if isinstance(parsed.value, list) else []):
         for name in operation if isinstance(operation, dict) else ():
             if name not in _OPERATION_FIELDS:
                 found.append(f"json patch unknown field {quote(f'[{index}].{name}')}")
-    return found
+    return found + [f"json patch duplicate field {quote(path)}" for path in parsed.duplicates]
 
 
 # -- JSON patch --------------------

@@ -46,10 +46,11 @@ def patch(core: Core, call: Call) -> Answer:
     if stored is None:
         raise call.missing()
     old = call.kind.load(stored)
-    new = _patched(call, media_type, old)
+    validates = options.validation != "Ignore"
+    new = _patched(call, media_type, old, validates)
     if not isinstance(new, dict):
         new = {}
-    _settle(call, new, options, [])
+    _settle(call, new, options, patches.problems(call.request.body, operations=media_type == JSON_PATCH))
     check_name(new, call.name)
     check_namespace(new, call.namespace)
     return update_object(core, call, stored, new, options)
@@ -65,12 +66,12 @@ def _media_type(call: Call) -> str:
     return given
 
 
-def _patched(call: Call, media_type: str, old: Json) -> Any:
+def _patched(call: Call, media_type: str, old: Json, validates: bool) -> Any:
     body = call.request.body
     if media_type == JSON_PATCH:
-        return patches.json_patch(old, body)
+        return patches.json_patch(old, body, validates=validates)
     if media_type == MERGE_PATCH:
-        return patches.merge_patch(old, body)
+        return patches.merge_patch(old, body, validates=validates)
     return patches.strategic_merge(old, body, call.info.schema or {})
 
 

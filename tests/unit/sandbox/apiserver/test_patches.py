@@ -113,8 +113,8 @@ def test_ten_thousand_operations_are_the_limit() -> None:
 def test_fields_given_twice_and_unknown_ones_are_told() -> None:
     body = b'[{"op":"add","op":"test","path":"/data/x","value":"1","bogus":1}]'
     assert problems(body, operations=True) == [
-        'json patch duplicate field "[0].op"',
         'json patch unknown field "[0].bogus"',
+        'json patch duplicate field "[0].op"',
     ]
     assert problems(b'{"a":{"b":1,"b":2}}', operations=False) == ['duplicate field "a.b"']
 
