@@ -50,8 +50,8 @@ def said(bench: Bench) -> list[str]:
 async def test_the_pipeline_prints_a_secret_parameter_under_a_harmless_name(
     bench: Bench, said: list[str], logged: io.StringIO
 ) -> None:
-    """TH31, SPEC 13: create with DB_PASSWORD -> its step prints "connecting as correct horse" -> Tekton repeats it in the
-    messages of the TaskRun and of the run -> it fails. The value stood in status.message, in the summary, in
+    """TH31, SPEC 13: create with DB_PASSWORD -> its step prints "connecting as correct horse" -> Tekton repeats it in
+    the messages of the TaskRun and of the run -> it fails. The value stood in status.message, in the summary, in
     evidence.logTail, in conditions, in the Event and in the log: no word next to it says that it is a secret."""
     key = bench.create(shell.wfe(parameters=PARAMETERS))
     await bench.reconcile(key)
