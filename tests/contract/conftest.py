@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hack.controlplane import BinariesMissing, Plane
+from hack.controlplane.binaries import complete
 from hack.controlplane.plane import planes_root, sweep
 from tests.contract import expectations, pending
 from tests.contract.servers import CRDS, Server, real
@@ -98,7 +99,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         assert isinstance(item, pytest.Function)
         if item.callspec.params["server"] == "embedded" and case_id(item) in pending.PENDING:
             item.add_marker(pytest.mark.xfail(reason="the double differs", strict=not os.environ.get("CONTRACT_LAX")))
-        item.add_marker(pytest.mark.timeout(60))
+        # Whoever calls pytest without make builds the servers inside the first case.
+        item.add_marker(pytest.mark.timeout(60 if complete() else 3600))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
