@@ -24,7 +24,7 @@ COVERAGE += --cov-fail-under=$(MIN_COVERAGE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format $(TIERS) cluster cluster-down servers node coverage crash demo demo-real lock crds clean
+.PHONY: help test lint format $(TIERS) cluster cluster-down servers node coverage crash recordings demo demo-real lock crds clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9 $$()A-Z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
@@ -86,6 +86,9 @@ demo-real: $(READY) ## the same story on a real control plane with real Tekton (
 
 PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+recordings: $(READY) servers ## write tests/recordings anew from real Tekton and a real controller manager; read the diff
+	$(BIN)/python -m hack.recordings
+
 lock: $(READY) ## pin again, with hashes; UPGRADE=1 takes newer versions
 	$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) -o requirements.lock pyproject.toml
 	$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml

@@ -1,4 +1,4 @@
-"""docs/guarantees.md promises nothing without a test that is there, and rests on no assumption that it does not name."""
+"""docs/guarantees.md promises nothing without a test that is there, and names every assumption that it rests on."""
 
 from __future__ import annotations
 
