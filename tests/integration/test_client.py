@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -92,12 +92,17 @@ async def test_dry_run_and_apply(api: Api, namespace: str) -> None:
     assert applied["metadata"]["managedFields"][0]["manager"] == "wfe-test"
 
 
+def batched(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
+
+
 async def test_lists_come_in_pages_of_one_snapshot(api: Api, namespace: str) -> None:
     """I-3: more than one page, every object once, apiVersion and kind filled in."""
     count = PAGE_SIZE + 20
-    await asyncio.gather(
-        *(api.create(CONFIG_MAPS, config_map(namespace, f"n-{n}"), lane=Lane.START) for n in range(count))
-    )
+    for batch in batched(range(count), 40):  # all at once, the last would wait for longer than a request may take
+        await asyncio.gather(
+            *(api.create(CONFIG_MAPS, config_map(namespace, f"n-{n}"), lane=Lane.START) for n in batch)
+        )
     found = await api.list(CONFIG_MAPS, namespace, label_selector="app=x")
     assert len({uid_of(obj) for obj in found}) == len(found) == count
     assert {(obj["apiVersion"], obj["kind"]) for obj in found} == {("v1", "ConfigMap")}
