@@ -316,6 +316,10 @@ class Transport:
         await self._credentials.close()
         for pool in (self._requests, self._watches, *self._retired):
             await pool.session.close()
+        # aiohttp only asks its connections to end: a socket under TLS closes in the loop's next turns, and whoever
+        # closed us may be about to close the loop.
+        for _ in range(2):
+            await asyncio.sleep(0)
 
     async def _prepare(self) -> Identity:
         """Fresh credentials, and new connections when the certificates changed."""
