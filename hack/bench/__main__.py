@@ -3,7 +3,8 @@
 Scenarios: burst (unlimited client, all at once), rate (unlimited client, --rate a second), limits (a burst under the
 default client limits), full (a start with --objects ended WorkflowExecutions: ready, memory, idle CPU). Without
 --kubeconfig an own control plane is started and removed; with it the cluster needs our CRDs, the namespaces bench,
-kubernaut-system and kubernaut-workflows with the runner account, and no other controller.
+kubernaut-system and kubernaut-workflows with the runner account, and no other controller. And embedded: the sandbox's
+API server instead of the controller, for which neither is needed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from hack.bench.embedded import TARGETS, embedded
+from hack.bench.objects import SAMPLES
 from hack.bench.place import Place, cluster, own_plane
 from hack.bench.report import table
 from hack.bench.scenarios import UNLIMITED, Figures, Load, drive, full
@@ -27,21 +30,27 @@ from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.client.transport import ConnectionSettings, Transport
 from wfe_controller.kube.clock import RealClock
 
-SCENARIOS = ("burst", "rate", "limits", "full")
+EMBEDDED = "embedded"
+SCENARIOS = ("burst", "rate", "limits", "full", EMBEDDED)
 
 
 def main() -> int:
     args = _arguments()
+    results: dict[str, list[Figures]] = {}
     try:
-        with _place(args) as place:
-            results = asyncio.run(_run(args, place))
+        if EMBEDDED in args.scenarios:
+            results |= asyncio.run(_embedded(args))
+        if set(args.scenarios) != {EMBEDDED}:
+            with _place(args) as place:
+                results |= asyncio.run(_run(args, place))
     except (BinariesMissing, PlaneError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     for name, runs in results.items():
-        print("\n" + "\n".join(table(name, runs)))
+        targets = TARGETS if name.startswith(EMBEDDED) else {}
+        print("\n" + "\n".join(table(name, runs, targets)))
     if args.json:
         about = {"python": platform.python_version(), "machine": platform.platform(), "arguments": sys.argv[1:]}
         args.json.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
@@ -62,6 +71,16 @@ def _place(args: argparse.Namespace) -> AbstractContextManager[Place]:
     )
 
 
+async def _embedded(args: argparse.Namespace) -> dict[str, list[Figures]]:
+    results: dict[str, list[Figures]] = {}
+    for turn in range(args.runs):
+        for sample in args.samples:
+            print(f"run {turn + 1} of {args.runs}: {EMBEDDED}, {sample} ...", file=sys.stderr, flush=True)
+            figures = await embedded(sample, args.embedded_objects)
+            results.setdefault(f"{EMBEDDED}, {sample}", []).append(figures)
+    return results
+
+
 async def _run(args: argparse.Namespace, place: Place) -> dict[str, list[Figures]]:
     transport = await Transport.connect(ConnectionSettings(kubeconfig=str(place.kubeconfig)), clock=RealClock())
     api = Api(transport, throttle=None, clock=RealClock(), request_timeout=60.0)
@@ -76,7 +95,7 @@ async def _run(args: argparse.Namespace, place: Place) -> dict[str, list[Figures
     stamp = f"{int(time.time()) % 1_000_000:06}"
     try:
         for turn in range(args.runs):
-            for name in args.scenarios:
+            for name in (name for name in args.scenarios if name != EMBEDDED):
                 print(f"run {turn + 1} of {args.runs}: {name} ...", file=sys.stderr, flush=True)
                 if name == "full":
                     for count in args.objects:
@@ -99,6 +118,8 @@ def _arguments() -> argparse.Namespace:
     add("--rate", type=float, default=20.0, help="creations a second (default 20)")
     add("--limits-number", type=int, default=100, help="WorkflowExecutions under the default limits (default 100)")
     add("--objects", type=int, nargs="+", default=[1000, 10000], help="ended objects of full (default 1000 10000)")
+    add("--embedded-objects", type=int, default=10000, help="objects that embedded creates (default 10000)")
+    add("--samples", nargs="+", choices=list(SAMPLES), default=list(SAMPLES), help="kinds of them (default: all)")
     add("--idle-seconds", type=float, default=60.0, help="how long full watches it do nothing (default 60)")
     add("--runs", type=int, default=1, help="repeat everything; the table shows median and spread")
     add("--client-qps", type=float, default=0, help="client.qps of burst and rate; 0 = unlimited (default)")

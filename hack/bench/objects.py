@@ -1,7 +1,9 @@
-"""The WorkflowExecutions of a bench: new ones, each on a target of its own, and ended ones for full caches."""
+"""The objects of a bench: WorkflowExecutions, each on a target of its own, ended ones for full caches, ConfigMaps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 Object = dict[str, Any]
@@ -74,3 +76,29 @@ def ended_status(name: str, number: int) -> Object:
             for type_, (reason, message) in told.items()
         ],
     }
+
+
+def config_map(name: str) -> Object:
+    """The small object beside it: no schema of ours, no rules."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "data": {"owner": name, "state": "ready"},
+    }
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is created, and where. ``path`` is that of the collection; ``status`` is what is written later, if any."""
+
+    path: str
+    make: Callable[[str], Object]
+    status: Callable[[str, int], Object] | None = None
+
+
+_EXECUTIONS = f"/apis/kubernaut.ai/v1alpha1/namespaces/{NAMESPACE}/workflowexecutions"
+SAMPLES = {
+    "workflowexecution": Sample(_EXECUTIONS, execution, ended_status),
+    "configmap": Sample(f"/api/v1/namespaces/{NAMESPACE}/configmaps", config_map),
+}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Figures = dict[str, Any]
+Targets = Mapping[str, tuple[str, float]]
+"""By flat key: ``>=`` or ``<``, and a number."""
 
 
 def flat(figures: Figures, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -18,15 +20,22 @@ def flat(figures: Figures, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def table(title: str, runs: list[Figures]) -> Iterable[str]:
-    """One line per figure."""
+def table(title: str, runs: list[Figures], targets: Targets = {}) -> Iterable[str]:  # noqa: B006 - only read
+    """One line per figure; behind those with a target stands what it is, and whether the median meets it."""
     yield f"{title} ({len(runs)} run{'s' if len(runs) > 1 else ''})"
     flats = [dict(flat(run)) for run in runs]
     keys = list(dict.fromkeys(key for one in flats for key in one))
     width = max(map(len, keys), default=0)
     for key in keys:
         values = [one.get(key, 0) for one in flats]
-        yield f"  {key:<{width}}  {_cell(values)}"
+        line = f"  {key:<{width}}  {_cell(values)}"
+        yield f"{line:<{width + 32}}  {_verdict(values, *targets[key])}" if key in targets else line
+
+
+def _verdict(values: list[Any], relation: str, target: float) -> str:
+    middle = statistics.median(values)
+    met = middle >= target if relation == ">=" else middle < target
+    return f"target {relation} {target:g}: {'met' if met else 'MISSED'}"
 
 
 def _cell(values: list[Any]) -> str:

@@ -64,11 +64,7 @@ class Subject:
         return [os.getpid(), *(record.pid for record in self._processes.records.values() if record.alive)]
 
     def usage(self) -> Usage:
-        pid = self._processes.records[NAME].pid
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        status = Path(f"/proc/{pid}/status").read_text()
-        rss, peak = (int(re.search(rf"{key}:\s+(\d+)", status)[1]) / 1024 for key in ("VmRSS", "VmHWM"))  # type: ignore[index]
-        return Usage((int(fields[11]) + int(fields[12])) / TICKS, rss, peak)
+        return usage(self._processes.records[NAME].pid)
 
     def metrics(self) -> dict[str, float]:
         """Every sample of /metrics by its full name with labels."""
@@ -85,6 +81,14 @@ class Subject:
         finally:
             client.close()
         return status, body.decode()
+
+
+def usage(pid: int) -> Usage:
+    """Of a process that lives."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    rss, peak = (int(re.search(rf"{key}:\s+(\d+)", status)[1]) / 1024 for key in ("VmRSS", "VmHWM"))  # type: ignore[index]
+    return Usage((int(fields[11]) + int(fields[12])) / TICKS, rss, peak)
 
 
 def loop_lag(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

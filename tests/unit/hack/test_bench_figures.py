@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hack.bench import audit
-from hack.bench.report import table
+from hack.bench.embedded import TARGETS, embedded
+from hack.bench.report import flat, table
 from hack.bench.subject import loop_lag, per_label
 from hack.bench.timeline import Moments, Timeline, milliseconds, quantile
 
@@ -102,3 +103,27 @@ def test_counters_are_told_by_their_labels_and_only_if_they_grew() -> None:
 def test_the_table_shows_median_and_spread() -> None:
     runs = [{"cpu": {"ms": value}, "client": "default"} for value in (3.0, 1.0, 2.0)]
     assert list(table("burst", runs)) == ["burst (3 runs)", "  cpu.ms  2  (1 to 3)", "  client  default"]
+
+
+@pytest.mark.parametrize(
+    ("relation", "values", "said"),
+    [(">=", (4.0, 2.0), "met"), (">=", (2.9, 3.0), "MISSED"), ("<", (2.9, 3.0), "met"), ("<", (3.0, 3.0), "MISSED")],
+)
+def test_a_target_is_held_against_the_median(relation: str, values: tuple[float, ...], said: str) -> None:
+    lines = list(
+        table("x", [{"a": {"rate": v}, "b": 1} for v in values], {"a.rate": (relation, 3.0), "gone": ("<", 1)})
+    )
+    assert lines[1].endswith(f"target {relation} 3: {said}")
+    assert lines[2] == "  b       1"
+
+
+async def test_the_embedded_scenario_loses_no_event_and_has_a_figure_for_every_target() -> None:
+    """The figures themselves are nobody's business here: they depend on the machine."""
+    found = await embedded("workflowexecution", 60)
+    figures = dict(flat(found))
+    assert set(TARGETS) <= set(figures)
+    for load in ("100_watchers_burst", "100_watchers_50_a_s"):
+        assert figures[f"{load}.events_missing"] == 0
+        assert figures[f"{load}.commit_to_watcher_ms.p50"] > 0
+    # Each object is listed: those of the four loads and those that were watched.
+    assert figures["list_all_https.objects"] == 4 * 12 + 9 + 3
