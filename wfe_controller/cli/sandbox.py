@@ -61,6 +61,7 @@ def sandbox(
     from wfe_controller.cli.stage import Stage  # with all of the sandbox behind it
     from wfe_controller.kube.clock import RealClock
     from wfe_controller.sandbox.run import Plan, run
+    from wfe_controller.sandbox.simulators.scenario_file import ScenarioError
 
     story = _scenario(scenario)
     out = _writable(kubeconfig_out)
@@ -78,6 +79,8 @@ def sandbox(
     plan = Plan(story, manifests, port, out, keep, not no_samples, speed)
     try:
         result = asyncio.run(run(plan, stage, clock=clock, rng=random.Random()))
+    except ScenarioError as error:  # what only the API server could find
+        raise ConfigError(str(error)) from None
     finally:
         stage.close()
     if result.ending is None:
@@ -125,9 +128,15 @@ def _write(text: str) -> None:
 
 
 def _complaint(ending: Ending, story: Scenario) -> str:
-    wrong = [f"{v.name}: expected {v.expected}, is {v.found}" for v in ending.verdicts if not v.ok]
-    late = "" if ending.in_time else f"; after its {story.deadline:g} s nothing more is waited for"
-    return f"scenario {story.file}: {len(wrong)} did not end as expected: {'; '.join(wrong)}{late}"
+    """One line: what ended otherwise; else what can never come, or came too late."""
+    wrong = [f"{v.name}: expected {v.expected}, is {v.found}" for v in ending.verdicts if not v.ok and not v.open]
+    left = [v.name for v in ending.verdicts if not v.ok and v.open]
+    told = [f"{len(wrong)} did not end as expected: {'; '.join(wrong)}"] if wrong else []
+    told += [ending.stuck] if ending.stuck else []
+    if not ending.in_time:
+        told.append(f"its deadline of {story.deadline:g} s is over")
+    told += [f"not waited for: {', '.join(left)}"] if left else []
+    return f"scenario {story.file}: {'; '.join(told)}"
 
 
 def _last(log: Sequence[str]) -> str:

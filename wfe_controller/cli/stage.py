@@ -250,9 +250,13 @@ def changes(scene: Scene) -> list[tuple[str, str]]:
 def summary(ending: Ending, style: Style) -> str:
     """What came of everything that the scenario expects, then one closing line."""
     columns = [Column("AS EXPECTED", 0, 0, _verdict), Column("REQUEST OR TARGET", 20, 1), Column("ENDED AS")]
-    rows = [
-        ["yes" if v.ok else "NO", v.name, v.found if v.ok else f"{v.found}, not {v.expected}"] for v in ending.verdicts
-    ]
+    rows = []
+    for verdict in ending.verdicts:
+        if verdict.ok or not verdict.open:
+            found = verdict.found if verdict.ok else f"{verdict.found}, not {verdict.expected}"
+            rows.append(["yes" if verdict.ok else "NO", verdict.name, found])
+        else:
+            rows.append([NOTHING, verdict.name, f"not waited for, was {verdict.found}"])
     return f"{table(columns, rows, style)}\n\n{style.bold(closing(ending))}"
 
 
@@ -262,4 +266,4 @@ def closing(ending: Ending) -> str:
 
 
 def _verdict(style: Style, verdict: str, cell: str) -> str:
-    return style.alarm(cell) if verdict == "NO" else style.phase("Completed", cell)
+    return {"NO": style.alarm(cell), "yes": style.phase("Completed", cell)}.get(verdict, cell)

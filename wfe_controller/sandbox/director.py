@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from wfe_controller.api import names
 from wfe_controller.api.phases import TERMINAL
 from wfe_controller.api.targets import parse_target
 from wfe_controller.kube.cache.cached import CachedObject
-from wfe_controller.kube.cache.changes import Change, Deleted
+from wfe_controller.kube.cache.changes import Added, Change, Deleted
 from wfe_controller.kube.cache.informer import Informer
 from wfe_controller.kube.client import patches
 from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.client.throttle import Lane
 from wfe_controller.kube.clock import Clock
-from wfe_controller.kube.errors import AlreadyExists, NotFound
+from wfe_controller.kube.errors import AlreadyExists, BadRequest, Invalid, NotFound
 from wfe_controller.kube.objects import NAMESPACES, Json, ObjectKey, Resource, mapping, text
 from wfe_controller.sandbox.simulators.deployments import DEPLOYMENTS, deployment
 from wfe_controller.sandbox.simulators.scenario import Decision, Lock, Sample, Scenario, When
+from wfe_controller.sandbox.simulators.scenario_file import ScenarioError
 
 POLL_SECONDS = 0.25
 """How often moments with an ``after`` are looked at; everything else is looked at when something changes."""
+QUIET_SECONDS = 5.0
+"""When all that was asked for has ended, nothing waits for a time, and nothing changed for so long, nothing will."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Verdict:
     name: str
     expected: str
     found: str
+    open: bool = False
+    """It might still have come true: the scenario was over before."""
 
     @property
     def ok(self) -> bool:
@@ -46,11 +51,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Ending:
-    """How the scenario ended; ``seconds`` since its beginning."""
+    """How the scenario ended; ``seconds`` since its beginning. ``stuck``: what was waited for and can never come."""
 
     verdicts: Sequence[Verdict]
     seconds: float
     in_time: bool
+    stuck: str = ""
 
     @property
     def ok(self) -> bool:
@@ -77,6 +83,9 @@ class Director:
         self.locks = Informer(api, names.TARGETLOCKS, namespace=home, clock=clock, rng=rng, resync_period=0)
         self._reached: dict[ObjectKey, set[str]] = {}
         self._since: dict[str, float] = {}
+        self._last: dict[ObjectKey, Json] = {}
+        self._gone: set[str] = set()
+        self._moved = 0.0
         self._changed = asyncio.Event()
         for informer in (self.executions, self.locks):
             informer.add_handler(self._see)
@@ -84,13 +93,26 @@ class Director:
     # -- playing
 
     async def prepare(self) -> None:
-        """Namespaces and workloads; what is there already stays."""
+        """Namespaces and workloads; what is there already stays. Raises ScenarioError for what the server refuses."""
         for name in self.scenario.namespaces():
             await self._ensure(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        for workload in self.scenario.workloads:
+        for number, workload in enumerate(self.scenario.workloads):
             namespace = workload.namespace or self.scenario.namespace
             body = deployment(namespace, workload.name, replicas=workload.replicas, image=workload.image)
-            await self._ensure(DEPLOYMENTS, body)
+            with self._refusals(f"workloads[{number}]"):
+                await self._ensure(DEPLOYMENTS, body)
+        for number, sample in enumerate(self.scenario.samples):
+            with self._refusals(f"samples[{number}]"):
+                body = self.scenario.execution(sample)
+                await self._api.create(names.WORKFLOWEXECUTIONS, body, lane=Lane.READ, dry_run=True)
+
+    @contextmanager
+    def _refusals(self, key: str) -> Iterator[None]:
+        """What the server finds wrong with a part of the file is told before anything is played."""
+        try:
+            yield
+        except (Invalid, BadRequest) as error:
+            raise ScenarioError(f"scenario {self.scenario.file}: {key}: {error.message}; correct it there") from None
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -106,24 +128,34 @@ class Director:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def play(self) -> Ending:
-        """From the first sample to the expected end, or to the deadline."""
-        began = self._clock.monotonic()
-        deadline = began + self.scenario.deadline
+        """From the first sample to the expected end; at once when that cannot be reached any more; or to the deadline.
+
+        Raises KubeError when the server refuses a sample or a decision.
+        """
+        began = self._moved = self._clock.monotonic()
+        deadline = began + self.scenario.deadline / min(self._speed, 1.0)
         samples, decisions = list(self.scenario.samples), list(enumerate(self.scenario.operator))
         while True:
             for sample in [s for s in samples if self._due(f"sample {s.name}", s.when)]:
                 samples.remove(sample)
                 self._note(f"{sample.name}: {sample.say}" if sample.say else sample.name)
                 await self._api.create(names.WORKFLOWEXECUTIONS, self.scenario.execution(sample), lane=Lane.READ)
-            for number, decision in [d for d in decisions if self._due(f"decision {d[0]}", d[1].when)]:
+                self._moved = self._clock.monotonic()
+            for number, decision in [d for d in decisions if self._due(f"operator[{d[0]}]", d[1].when)]:
                 if await self._decide(decision):
                     decisions.remove((number, decision))
+                    self._moved = self._clock.monotonic()
                     if decision.say:
                         self._note(decision.say)
             now = self._clock.monotonic()
-            over = not samples and not decisions and self._settled()
-            if over or now >= deadline:
-                return Ending(self.verdicts(), now - began, in_time=now < deadline)
+            waiting = [
+                *((f"sample {sample.name}", sample.when) for sample in samples),
+                *((f"operator[{number}]", decision.when) for number, decision in decisions),
+            ]
+            over = self._over(waiting)
+            stuck = "" if over else self._stuck(waiting, now)
+            if over or stuck or now >= deadline:
+                return Ending(self.verdicts(), now - began, in_time=bool(over or stuck), stuck=stuck)
             self._changed.clear()
             try:
                 async with asyncio.timeout(min(POLL_SECONDS, deadline - now)):
@@ -137,21 +169,47 @@ class Director:
         found = [self._sample_verdict(sample) for sample in self.scenario.samples]
         return [*found, *(self._lock_verdict(lock) for lock in self.scenario.locks)]
 
-    def _settled(self) -> bool:
+    def _over(self, waiting: Sequence[tuple[str, Sequence[When]]]) -> bool:
         verdicts = self.verdicts()
-        if all(verdict.ok for verdict in verdicts):
+        # An end that is wrong stays wrong, whatever is still to come: terminal phases never change.
+        ended = [self._ended(sample.name) for sample in self.scenario.samples]
+        if any(over and not verdict.ok for over, verdict in zip(ended, verdicts, strict=False)):
             return True
-        # An end that is wrong stays wrong: terminal phases never change.
-        return any(
-            not verdict.ok and self._phase(sample) in TERMINAL
-            for sample, verdict in zip(self.scenario.samples, verdicts, strict=False)
-        )
+        return not waiting and all(verdict.ok for verdict in verdicts)
+
+    def _stuck(self, waiting: Sequence[tuple[str, Sequence[When]]], now: float) -> str:
+        """Why what is left can never happen; "" when it can, as far as one knows."""
+        for what, moments in waiting:
+            for when in moments:
+                if when.execution and when.phase is not None and self._missed(when.execution, when.phase.value):
+                    ended = f"it ended {self._found(when.execution)}"
+                    return f"{what} waits for {when.execution} to be {when.phase}, which cannot come: {ended}"
+        asked = [sample.name for sample in self.scenario.samples if self._execution(sample.name)]
+        if now - self._moved < QUIET_SECONDS or not all(self._ended(name) for name in asked):
+            return ""
+        for what, moments in waiting:
+            after = max((when.after for when in moments), default=0.0) / self._speed
+            if what in self._since:
+                if now - self._since[what] < after + QUIET_SECONDS:
+                    return ""  # it is only a matter of time
+                return f"{what} cannot be done: what it is about is not there"
+            missing = [f"{when.target} to be {when.is_}" for when in moments if when.target and not self._holds(when)]
+            if missing:
+                return f"{what} waits for {' and '.join(missing)}, and nothing happens any more"
+        return "" if waiting else "everything has ended, and nothing happens any more"
+
+    def _missed(self, name: str, phase: str) -> bool:
+        return phase not in self._reached.get(self._key(name), set()) and self._ended(name)
 
     def _sample_verdict(self, sample: Sample) -> Verdict:
         expected = " ".join(filter(None, (sample.expect.phase.value, sample.expect.reason)))
-        status = mapping(self._execution(sample.name).get("status"))
-        found = " ".join(filter(None, (text(status.get("phase")), text(status.get("reason")))))
-        return Verdict(sample.name, expected, found or "nothing")
+        return Verdict(sample.name, expected, self._found(sample.name), open=not self._ended(sample.name))
+
+    def _found(self, name: str) -> str:
+        status = mapping(self._execution(name).get("status"))
+        found = " ".join(filter(None, (text(status.get("phase")), text(status.get("reason"))))) or "nothing"
+        gone = name in self._gone and self._phase(name) not in TERMINAL
+        return f"deleted, was {found}" if gone else found
 
     def _lock_verdict(self, lock: Lock) -> Verdict:
         status = self._lock(lock.target)
@@ -160,10 +218,17 @@ class Director:
         )
         last = text(mapping(status.get("lastExecution")).get("outcome"))
         found = f"{'held' if status.get('holder') else 'free'}, {'blocked' if status.get('block') else 'not blocked'}"
-        return Verdict(lock.target, expected, found + (f", last {last or 'nothing'}" if lock.outcome else ""))
+        asked = [s for s in self.scenario.samples if self._lock_key(s.target) == self._lock_key(lock.target)]
+        still = any(not self._ended(sample.name) for sample in asked)
+        return Verdict(
+            lock.target, expected, found + (f", last {last or 'nothing'}" if lock.outcome else ""), open=still
+        )
 
-    def _phase(self, sample: Sample) -> str:
-        return text(mapping(self._execution(sample.name).get("status")).get("phase"))
+    def _ended(self, name: str) -> bool:
+        return self._phase(name) in TERMINAL or name in self._gone
+
+    def _phase(self, name: str) -> str:
+        return text(mapping(self._execution(name).get("status")).get("phase"))
 
     # -- moments
 
@@ -195,11 +260,16 @@ class Director:
         return True
 
     def _see(self, change: Change) -> None:
-        obj: CachedObject | None = None if isinstance(change, Deleted) else getattr(change, "obj", None)
-        if not isinstance(change, Deleted):
-            obj = obj or getattr(change, "new", None)
+        obj: CachedObject | None
+        if isinstance(change, Deleted):
+            obj = change.last
+            self._gone |= {sample.name for sample in self.scenario.samples if self._key(sample.name) == change.key}
+        else:
+            obj = change.obj if isinstance(change, Added) else change.new
         if obj is not None and obj.resource == names.WORKFLOWEXECUTIONS:
             self._reached.setdefault(obj.key, set()).add(text(obj.field("status", "phase")))
+            self._last[obj.key] = obj.decode()
+        self._moved = self._clock.monotonic()
         self._changed.set()
 
     # -- looking up
@@ -208,8 +278,8 @@ class Director:
         return ObjectKey(self.scenario.sample(name).namespace or self.scenario.namespace, name)
 
     def _execution(self, name: str) -> Json:
-        found = self.executions.store.get(self._key(name))
-        return {} if found is None else found.decode()
+        """As it was last seen: one that was deleted keeps its end."""
+        return self._last.get(self._key(name), {})
 
     def _lock_key(self, target: str) -> ObjectKey:
         return ObjectKey(self.locks.namespace or "", names.lock_name(parse_target(target).canonical))

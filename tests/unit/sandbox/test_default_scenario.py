@@ -72,9 +72,86 @@ async def test_the_default_scenario_ends_as_it_says() -> None:
     assert len(notes) == len(scenario.samples) + len(scenario.operator)
 
 
-async def test_an_end_that_is_not_the_expected_one_is_told() -> None:
-    raw = scenario_file.DEFAULT.read_text().replace("exitCode: 3", "exitCode: 0")
+def shipped(*changes: tuple[str, str]) -> str:
+    """The shipped story with other words in it, each of which is there."""
+    raw = scenario_file.DEFAULT.read_text()
+    for old, new in changes:
+        assert old in raw, old
+        raw = raw.replace(old, new, 1)
+    return raw
+
+
+# What was changed in the story, what is told of it, and the latest second at which it may end: the shipped one takes 8,
+# its deadline is 60.
+WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, str], str, float]] = {
+    "an early sample ends otherwise": (
+        [("exitCode: 3", "exitCode: 0")],
+        {"resize-checkout": "Completed"},
+        "",
+        9,
+    ),
+    "with another reason": (
+        [("reason: ResourceBusy", "reason: RecentlyRemediated")],
+        {"restart-frontend-twice": "Skipped ResourceBusy"},
+        "",
+        5,
+    ),
+    "a phase that was never passed is waited for": (
+        [("{execution: resize-checkout-again, phase: Skipped}", "{execution: resize-checkout-again, phase: Running}")],
+        {},
+        "sample resize-checkout-fixed waits for resize-checkout-again to be Running, which cannot come: "
+        "it ended Skipped PreviousExecutionFailed",
+        9,
+    ),
+    "a state of a target that nobody brings about": (
+        [("operator:\n", "operator: []\nnobody:\n")],
+        {},
+        "sample resize-checkout-fixed waits for shop/deployment/checkout to be open, and nothing happens any more",
+        15,
+    ),
+    "only the lock is not as expected": (
+        [("checkout, outcome: Completed}", "checkout, blocked: true, outcome: Completed}")],
+        {"shop/deployment/checkout": "free, not blocked, last Completed"},
+        "everything has ended, and nothing happens any more",
+        19,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_an_end_that_cannot_come_any_more_ends_the_story_at_once(name: str) -> None:
+    changes, wrong, stuck, latest = WRONG[name]
+    raw = shipped(*changes)
+    if "nobody:" in raw:
+        raw = raw[: raw.index("nobody:")] + raw[raw.index("\nlocks:") :]
     ending = await play(changed(raw))
-    wrong = {verdict.name: verdict.found for verdict in ending.verdicts if not verdict.ok}
-    assert wrong["resize-checkout"] == "Completed"
+    told = {v.name: v.found for v in ending.verdicts if not v.ok and not v.open}
+    assert told == wrong or (stuck and wrong.items() <= told.items())
     assert not ending.ok
+    assert ending.stuck == stuck
+    assert ending.seconds < latest
+
+
+async def test_what_the_server_refuses_is_told_before_anything_is_played() -> None:
+    name = "parameters: {" + "p" * 300 + ": x}"
+    raw = shipped(("    bundle: resize-deployment-fixed\n", f"    bundle: resize-deployment-fixed\n    {name}\n"))
+    notes: list[str] = []
+    with pytest.raises(
+        scenario_file.ScenarioError, match=r"scenario changed\.yaml: samples\[5\]: .*parameters"
+    ) as told:
+        await play(changed(raw), notes)
+    assert notes == []
+    assert "\n" not in str(told.value)
+
+
+async def test_a_request_that_somebody_deletes_is_told_as_deleted() -> None:
+    """The end that it had counts; one that had none is not waited for."""
+    late = """operator:
+  - when: [{execution: restart-frontend, phase: Running}]
+    delete: restart-frontend
+"""
+    raw = scenario_file.DEFAULT.read_text()
+    raw = raw[: raw.index("operator:")] + late
+    ending = await play(changed(raw))
+    assert ending.seconds < 30
+    assert {v.name: v.found for v in ending.verdicts if not v.ok and not v.open} != {}

@@ -47,7 +47,7 @@ def parse(raw: str, file: str) -> Scenario:
     try:
         content = yaml.safe_load(raw)
     except yaml.YAMLError as error:
-        raise ScenarioError(f"scenario {file}: is no YAML: {' '.join(str(error).split())}") from None
+        raise ScenarioError(f"scenario {file}: is no YAML: {' '.join(str(error).split())}; correct it there") from None
     try:
         scenario = msgspec.convert({**content, "file": file} if isinstance(content, dict) else content, Scenario)
     except msgspec.ValidationError as error:
