@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -28,14 +26,3 @@ def bare_plane() -> Iterator[Plane]:
         yield plane
     finally:
         plane.stop(keep=os.environ.get("KEEP_PLANE") == "1")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sockets_of_a_play() -> Iterator[None]:
-    """A play ends by cancelling its watches, now and then in the middle of a handshake; asyncio leaves such a socket to
-    the garbage collector when the loop of the play is closed right after. It must not surface in somebody else's test.
-    """
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()

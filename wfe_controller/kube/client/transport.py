@@ -34,6 +34,7 @@ from wfe_controller.kube.client.library import (
     load_kube_config,
 )
 from wfe_controller.kube.client.lines import MAX_LINE, LineSplitter
+from wfe_controller.kube.client.sockets import Sockets
 from wfe_controller.kube.clock import Clock
 from wfe_controller.kube.errors import ConnectionFailed, KubeConfigError, NotLeading, RequestTimeout
 
@@ -71,8 +72,9 @@ class Response:
 class _Pool:
     """One aiohttp session; when retired it lives on until its last request has ended."""
 
-    def __init__(self, credentials: Credentials, user_agent: str, limit: int) -> None:
+    def __init__(self, credentials: Credentials, sockets: Sockets, user_agent: str, limit: int) -> None:
         connector = aiohttp.TCPConnector(
+            socket_factory=sockets.open,
             limit=limit,
             ssl=credentials.context or True,
             keepalive_timeout=KEEPALIVE_SECONDS,
@@ -176,8 +178,9 @@ class Transport:
         self._credentials = credentials
         self._user_agent = user_agent
         self._closed = False
-        self._requests = _Pool(credentials, user_agent, REQUEST_CONNECTIONS)
-        self._watches = _Pool(credentials, user_agent, WATCH_CONNECTIONS)
+        self._sockets = Sockets()
+        self._requests = _Pool(credentials, self._sockets, user_agent, REQUEST_CONNECTIONS)
+        self._watches = _Pool(credentials, self._sockets, user_agent, WATCH_CONNECTIONS)
         self._retired: list[_Pool] = []
         self.server = credentials.identity.server
         self.namespace = namespace
@@ -311,15 +314,12 @@ class Transport:
                 await pool.leave()
 
     async def close(self) -> None:
-        """Close every connection; requests in flight fail."""
+        """Close every connection, and return when their sockets are closed; requests in flight fail."""
         self._closed = True
         await self._credentials.close()
         for pool in (self._requests, self._watches, *self._retired):
             await pool.session.close()
-        # aiohttp only asks its connections to end: a socket under TLS closes in the loop's next turns, and whoever
-        # closed us may be about to close the loop.
-        for _ in range(2):
-            await asyncio.sleep(0)
+        await self._sockets.close()
 
     async def _prepare(self) -> Identity:
         """Fresh credentials, and new connections when the certificates changed."""
@@ -328,8 +328,8 @@ class Transport:
             raise ConnectionFailed("the transport is closed")
         if self._credentials.tls_generation != self._requests.generation:
             old = (self._requests, self._watches)
-            self._requests = _Pool(self._credentials, self._user_agent, REQUEST_CONNECTIONS)
-            self._watches = _Pool(self._credentials, self._user_agent, WATCH_CONNECTIONS)
+            self._requests = _Pool(self._credentials, self._sockets, self._user_agent, REQUEST_CONNECTIONS)
+            self._watches = _Pool(self._credentials, self._sockets, self._user_agent, WATCH_CONNECTIONS)
             self._retired = [pool for pool in (*self._retired, *old) if not pool.session.closed]
             for pool in old:
                 await pool.retire()
