@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hack.controlplane import BinariesMissing, Plane
+from hack.controlplane import Plane
 from hack.controlplane.kubelet import Kubelet
-from hack.controlplane.plane import planes_root
+from tests.support import planes
 from tests.support.executions import Executions
 from tests.support.replicas import ControllerProcess, Controllers
 
@@ -47,17 +46,12 @@ def wfe(plane: Plane, controller: ControllerProcess, kubelet: Kubelet, namespace
 
 
 @pytest.fixture(scope="session")
-def bare_plane() -> Iterator[Plane]:
+def bare_plane(plane_kind: planes.Kind) -> Iterator[Plane]:
     """A plane that starts without Tekton and without our CRDs, for tests that bring, leave out or loosen them."""
-    try:
-        plane = Plane.start(planes_root() / f"pytest-{os.getpid()}-bare", tekton=False, owner_pid=os.getpid())
-    except BinariesMissing as missing:
-        if os.environ.get("REQUIRE_TIERS") == "1":
-            pytest.fail(f"the integration tier is required here: {missing}")
-        pytest.skip(f"no control plane: {missing}")
+    plane = planes.start(plane_kind, "-bare", tekton=False)
     try:
         for name in ("kubernaut-system", "kubernaut-workflows"):
             plane.ensure_namespace(name)
         yield plane
     finally:
-        plane.stop(keep=os.environ.get("KEEP_PLANE") == "1")
+        planes.stop(plane)

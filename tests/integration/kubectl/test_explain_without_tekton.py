@@ -6,16 +6,15 @@ The command fetches Tekton's release from the network; here the same objects com
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hack.controlplane import BinariesMissing, Plane
+from hack.controlplane import Plane
 from hack.controlplane.binaries import TEKTON_OBJECTS, cache_dir
-from hack.controlplane.plane import planes_root
+from tests.support import planes
 from tests.support.commands import REPOSITORY
 from tests.support.eventually import eventually
 from tests.support.executions import EXECUTION, HOME, Executions
@@ -25,23 +24,17 @@ from wfe_controller.cli.kubectl.explain.waiting import TEKTON_RELEASE
 
 
 @pytest.fixture
-def without_tekton() -> Iterator[Plane]:
+def without_tekton(plane_kind: planes.Kind) -> Iterator[Plane]:
     manifests = [
         REPOSITORY / f"manifests/crds/kubernaut.ai_{kind}.yaml" for kind in ("workflowexecutions", "targetlocks")
     ]
-    root = planes_root() / f"pytest-{os.getpid()}-kubectl"
-    try:
-        plane = Plane.start(root, tekton=False, manifests=manifests, owner_pid=os.getpid())
-    except BinariesMissing as missing:
-        if os.environ.get("REQUIRE_TIERS") == "1":
-            pytest.fail(f"the integration tier is required here: {missing}")
-        pytest.skip(f"no control plane: {missing}")
+    plane = planes.start(plane_kind, "-kubectl", tekton=False, manifests=manifests)
     try:
         for name in (HOME, EXECUTION):
             plane.ensure_namespace(name)
         yield plane
     finally:
-        plane.stop(keep=os.environ.get("KEEP_PLANE") == "1")
+        planes.stop(plane)
 
 
 def test_tekton_is_missing_and_comes(without_tekton: Plane, tmp_path: Path) -> None:

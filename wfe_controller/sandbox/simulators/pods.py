@@ -10,7 +10,7 @@ Neighbours: ``play`` says what containers do, ``containers`` what that looks lik
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ from wfe_controller.kube.control.sources import myself
 from wfe_controller.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from wfe_controller.kube.objects import PODS, Json, ObjectKey, Resource, is_deleting, items, mapping, text, uid_of
 from wfe_controller.sandbox.simulators import containers
-from wfe_controller.sandbox.simulators.containers import Moment
+from wfe_controller.sandbox.simulators.containers import Moment, Past
 from wfe_controller.sandbox.simulators.play import Play, plays_of
 from wfe_controller.sandbox.simulators.simulation import Simulation, controller_uids
 
@@ -35,7 +35,10 @@ NODE = "sandbox"
 CREATING_SECONDS = 0.2
 PULL_SECONDS = 0.5
 """From ErrImagePull to ImagePullBackOff."""
-RESTART_SECONDS = 5.0
+CLOSING_SECONDS = 0.1
+"""From the end of the last container to the final phase, or to its restart."""
+BACKOFF_SECONDS = 10.0
+BACKOFF_CAP_SECONDS = 300.0
 GRACE_SECONDS = 30.0
 _FINAL = ("Succeeded", "Failed")
 
@@ -51,19 +54,27 @@ class Life:
     began: float | None = None
     began_text: str = ""
     told_to_end: float | None = None
-    restarts: int = 0
+    late: bool = False
+    """Its own deadline ends it."""
+    stage: int = -1
+    """The last of the states before its containers run that was written."""
+    past: Past = containers.FIRST
 
 
 class PodSimulator:
-    """Registers itself with the simulation. ``node`` is the name that pods are bound to."""
+    """Registers itself with the simulation. ``node`` is the name that pods are bound to; ``plays`` says what their
+    containers do, asked once for each pod (``change`` tells of another mind)."""
 
-    def __init__(self, simulation: Simulation, *, node: str = NODE) -> None:
+    def __init__(
+        self, simulation: Simulation, *, node: str = NODE, plays: Callable[[Json], Mapping[str, Play]] = plays_of
+    ) -> None:
         self._sim = simulation
         self._api, self._clock = simulation.api, simulation.clock
         self._node = node
+        self._plays = plays
         self._lives: dict[ObjectKey, Life] = {}
         self._attempts: dict[str, set[str]] = {}
-        simulation.controller("pods", self.reconcile, (PODS, myself), workers=8)
+        self._queue = simulation.controller("pods", self.reconcile, (PODS, myself), workers=8)
 
     async def ensure_node(self) -> None:
         """The node that the pods are bound to, for whoever asks for it; a server without nodes will do too."""
@@ -81,6 +92,21 @@ class PodSimulator:
             return ""
         said = plays_of(found.decode()).get(container, Play()).log
         return said if not said or said.endswith("\n") else f"{said}\n"
+
+    def ran(self, key: ObjectKey) -> float | None:
+        """For how many seconds the containers of a pod have run, at speed 1; None when they do not run."""
+        life = self._lives.get(key)
+        known = self._sim.informer(PODS).store.get(key)
+        if life is None or life.began is None or known is None or known.uid != life.uid or known.deleting:
+            return None
+        return self._since(life.began) if known.field("status", "phase") == "Running" else None
+
+    def change(self, key: ObjectKey, plays: Mapping[str, Play]) -> None:
+        """What the containers of a pod in play do instead, as if it had been so from their start."""
+        life = self._lives.get(key)
+        if life is not None:
+            life.plays = {**life.plays, **plays}
+            self._queue.add(key)
 
     async def reconcile(self, key: ObjectKey) -> Outcome:
         cached = self._sim.informer(PODS).store.get(key)
@@ -101,13 +127,13 @@ class PodSimulator:
         seen = self._attempts.setdefault(owner or uid_of(pod), set())
         attempt = len(seen)
         seen.add(uid_of(pod))
-        life = Life(uid_of(pod), plays_of(pod), attempt, self._clock.monotonic())
+        life = Life(uid_of(pod), self._plays(pod), attempt, self._clock.monotonic())
         began = text(mapping(pod.get("status")).get("startTime"))
         states = [mapping(entry) for entry in items(mapping(pod.get("status")).get("containerStatuses"))]
         if any(mapping(state.get("state")).get("running") for state in states):
             age = self._clock.now() - (parse_rfc3339(began) or self._clock.now())
             life.began, life.began_text = life.created - age.total_seconds(), began
-            life.restarts = max((int(state.get("restartCount") or 0) for state in states), default=0)
+            life.past = Past(max((int(state.get("restartCount") or 0) for state in states), default=0))
         return life
 
     async def _live(self, key: ObjectKey, pod: Json, life: Life) -> Outcome:
@@ -118,19 +144,25 @@ class PodSimulator:
             return Done()
         if not text(mapping(pod.get("spec")).get("nodeName")):
             return await self._schedule(key, pod, life)
-        age = self._since(life.created)
-        if life.began is None and age < CREATING_SECONDS:
-            await self._write(key, pod, containers.pending(pod, self._first_reason(pod), self._now()))
-            return self._again(CREATING_SECONDS - age)
+        if life.began is None:
+            return await self._start(key, pod, life)
+        return await self._run(key, pod, life)
+
+    async def _start(self, key: ObjectKey, pod: Json, life: Life) -> Outcome:
+        """One state after the other, none left out, however late it is."""
+        age, number = self._since(life.created), containers.stages(pod)
+        due = (life.stage + 1) * CREATING_SECONDS / number
+        if age < due:
+            return self._again(due - age)
+        if life.stage + 1 < number:
+            life.stage += 1
+            await self._write(key, pod, containers.starting(pod, life.stage, self._now()))
+            return self._again((life.stage + 1) * CREATING_SECONDS / number - age)
         missing = next((name for name, play in life.plays.items() if play.image_missing), None)
         if missing is not None:
             return await self._cannot_pull(key, pod, missing, age)
-        if life.began is None:
-            life.began, life.began_text = self._clock.monotonic(), self._now()
+        life.began, life.began_text = self._clock.monotonic(), self._now()
         return await self._run(key, pod, life)
-
-    def _first_reason(self, pod: Json) -> str:
-        return "PodInitializing" if mapping(pod.get("spec")).get("initContainers") else "ContainerCreating"
 
     async def _schedule(self, key: ObjectKey, pod: Json, life: Life) -> Outcome:
         if any(play.unschedulable for play in life.plays.values()):
@@ -158,20 +190,66 @@ class PodSimulator:
             if given_up
             else ("ErrImagePull", f"rpc error: code = NotFound desc = {cause}")
         )
-        await self._write(key, pod, containers.pending(pod, reason, self._now(), message=message, image=image))
+        waiting = {container: {"reason": reason, "message": message}}
+        await self._write(key, pod, containers.starting(pod, _last_stage(pod), self._now(), waiting=waiting))
         return Done() if given_up else self._again(CREATING_SECONDS + PULL_SECONDS - age)
 
     async def _run(self, key: ObjectKey, pod: Json, life: Life) -> Outcome:
         assert life.began is not None
         elapsed = self._since(life.began)
-        current = containers.moment(pod, life.plays, life.attempt + life.restarts, elapsed)
-        await self._write(key, pod, self._status(pod, life, current))
-        if current.over and not current.evicted and self._restarts(pod, current):
-            if elapsed < current_end(current) + RESTART_SECONDS:
-                return self._again(current_end(current) + RESTART_SECONDS - elapsed)
-            life.began, life.began_text, life.restarts = self._clock.monotonic(), self._now(), life.restarts + 1
-            return RequeueAfter(0)
-        return Done() if math.isinf(current.next) else self._again(current.next - elapsed)
+        limit = mapping(pod.get("spec")).get("activeDeadlineSeconds")
+        left = math.inf if limit is None else float(limit) * self._sim.speed - elapsed
+        if life.late or left <= 0:
+            return await self._too_late(key, pod, life, elapsed)
+        current = containers.moment(pod, life.plays, self._attempt(life), elapsed)
+        if not current.over or current.evicted:
+            await self._write(key, pod, self._status(pod, life, current))
+            wait = min(current.next - elapsed, left)
+            return Done() if math.isinf(wait) else self._again(wait)
+        after = elapsed - current_end(current)
+        if self._restarts(pod, current):
+            return await self._start_again(key, pod, life, current, after)
+        await self._write(key, pod, self._status(pod, life, current, closed=after >= CLOSING_SECONDS))
+        return Done() if after >= CLOSING_SECONDS else self._again(CLOSING_SECONDS - after)
+
+    async def _start_again(self, key: ObjectKey, pod: Json, life: Life, current: Moment, after: float) -> Outcome:
+        """The first time at once, then after a pause that doubles."""
+        past = life.past
+        pause = min(BACKOFF_SECONDS * 2.0 ** (past.restarts - 1), BACKOFF_CAP_SECONDS) if past.restarts else 0.0
+        ended = self._status(pod, life, current, restarting=True)
+        last = {entry["name"]: entry["state"].get("terminated") for entry in ended["containerStatuses"]}
+        if after >= CLOSING_SECONDS + pause:
+            life.began, life.began_text = self._clock.monotonic(), self._now()
+            life.past = Past(past.restarts + 1, last)
+            return await self._run(key, pod, life)
+        if after >= CLOSING_SECONDS:
+            name = f"{key.name}_{key.namespace}({life.uid})"
+            backoff = f"back-off {_pause(pause)} restarting failed container={{container}} pod={name}"
+            waits = Past(past.restarts, last, backoff)
+            ended = containers.status(pod, life.plays, current, self._instants(life), past=waits, restarting=True)
+        await self._write(key, pod, ended)
+        return self._again(CLOSING_SECONDS + (pause if after >= CLOSING_SECONDS else 0.0) - after)
+
+    async def _too_late(self, key: ObjectKey, pod: Json, life: Life, elapsed: float) -> Outcome:
+        """Its own deadline: told to end as by a deletion, but it stays."""
+        if not life.late:
+            life.late, life.told_to_end = True, self._clock.monotonic()
+        grace = float(mapping(pod.get("spec")).get("terminationGracePeriodSeconds", GRACE_SECONDS))
+        current = self._told_to_end(pod, life, elapsed, grace)
+        found = self._status(pod, life, current)
+        await self._write(key, pod, containers.past_deadline(found, closed=current.over))
+        return Done() if current.over else self._again(current.next - elapsed)
+
+    def _told_to_end(self, pod: Json, life: Life, elapsed: float, grace: float) -> Moment:
+        assert life.began is not None
+        assert life.told_to_end is not None
+        since = (life.told_to_end - life.began) * self._sim.speed
+        before = containers.moment(pod, life.plays, self._attempt(life), since)
+        plays = [life.plays[text(entry["name"])] for entry in pod["spec"]["containers"]]
+        return containers.terminated(before, plays, since, elapsed, grace, steps=containers.is_steps(pod))
+
+    def _attempt(self, life: Life) -> int:
+        return life.attempt + life.past.restarts
 
     def _restarts(self, pod: Json, current: Moment) -> bool:
         policy = text(mapping(pod.get("spec")).get("restartPolicy")) or "Always"
@@ -182,17 +260,18 @@ class PodSimulator:
         meta = mapping(pod.get("metadata"))
         grace = float(meta.get("deletionGracePeriodSeconds", GRACE_SECONDS))
         phase = text(mapping(pod.get("status")).get("phase"))
-        if grace > 0 and life.began is not None and phase not in _FINAL:
+        bound = text(mapping(pod.get("spec")).get("nodeName"))
+        if grace > 0 and bound and phase not in _FINAL:
             if life.told_to_end is None:
                 life.told_to_end = self._clock.monotonic()
-            since = (life.told_to_end - life.began) * self._sim.speed
-            before = containers.moment(pod, life.plays, life.attempt + life.restarts, since)
-            plays = [life.plays[text(entry["name"])] for entry in pod["spec"]["containers"]]
-            elapsed = self._since(life.began)
-            current = containers.terminated(before, plays, since, elapsed, grace)
-            if not current.over:
-                return self._again(current.next - elapsed)
-            await self._write(key, pod, self._status(pod, life, current))
+            if life.began is None:
+                await self._never_ran(key, pod)
+            else:
+                elapsed = self._since(life.began)
+                current = self._told_to_end(pod, life, elapsed, grace)
+                if not current.over:
+                    return self._again(current.next - elapsed)
+                await self._write(key, pod, self._status(pod, life, current))
         if grace > 0 or not items(meta.get("finalizers")):
             options = {
                 "apiVersion": "v1",
@@ -203,17 +282,23 @@ class PodSimulator:
             await self._api.raw("DELETE", PODS.path(key.namespace, key.name), body=options)
         return Done()
 
-    def _status(self, pod: Json, life: Life, current: Moment) -> Json:
+    async def _never_ran(self, key: ObjectKey, pod: Json) -> None:
+        """What the kubelet still writes about a pod whose containers it need not end."""
+        last = containers.starting(pod, _last_stage(pod), self._now())
+        without = [{**last["conditions"][0], "status": "False"}, *last["conditions"][1:]]
+        for status in (last, {**last, "conditions": without}, containers.never_ran(pod, self._now())):
+            await self._write(key, pod, status)
+
+    def _status(self, pod: Json, life: Life, current: Moment, *, restarting: bool = False, closed: bool = True) -> Json:
+        instants = self._instants(life)
+        return containers.status(
+            pod, life.plays, current, instants, past=life.past, restarting=restarting, closed=closed
+        )
+
+    def _instants(self, life: Life) -> Callable[[float], str]:
         assert life.began is not None
         start = parse_rfc3339(life.began_text) or self._clock.now()
-
-        def instant(seconds: float) -> str:
-            return rfc3339(start + timedelta(seconds=seconds / self._sim.speed))
-
-        found = containers.status(pod, life.plays, current, instant, restarts=life.restarts)
-        if current.over and self._restarts(pod, current) and not current.evicted and not is_deleting(pod):
-            found["phase"] = "Running"
-        return found
+        return lambda seconds: rfc3339(start + timedelta(seconds=seconds / self._sim.speed))
 
     async def _write(self, key: ObjectKey, pod: Json, status: Json) -> None:
         """Only what changed; conditions keep their instant while their value stays."""
@@ -241,6 +326,15 @@ class PodSimulator:
 
     def _now(self) -> str:
         return rfc3339(self._clock.now())
+
+
+def _last_stage(pod: Json) -> int:
+    return containers.stages(pod) - 1
+
+
+def _pause(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
 def current_end(current: Moment) -> float:
