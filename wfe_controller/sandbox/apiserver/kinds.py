@@ -17,6 +17,7 @@ from wfe_controller.sandbox.apiserver.cel import Rules
 from wfe_controller.sandbox.apiserver.resources import ResourceInfo, Strategy
 from wfe_controller.sandbox.apiserver.schema import Schema
 from wfe_controller.sandbox.apiserver.store import Store, Stored, Table, encode_body
+from wfe_controller.sandbox.apiserver.watch import Lines
 
 Json = dict[str, Any]
 _EMPTY: Mapping[str, str] = {}
@@ -72,6 +73,11 @@ class Kind:
         if self._converts:
             return self._prefix + encode_body(self.load(stored))[1:]
         return self._prefix + stored.data[1:]
+
+    @cached_property
+    def lines(self) -> Lines:
+        """Lines of watches that want whole objects in this version."""
+        return Lines(self.encode)
 
     def encode_item(self, stored: Stored) -> bytes:
         """The object as a list holds it: built-in kinds without apiVersion and kind."""

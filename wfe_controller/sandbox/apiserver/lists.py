@@ -335,7 +335,7 @@ def error_line(error: StatusError) -> bytes:
 def _renderer(core: Core, call: Call) -> Callable[[str, Stored], bytes]:
     kind, transform = call.kind, call.form.transform
     if not transform:
-        return lambda type_, stored: b'{"type":"%b","object":%b}\n' % (type_.encode(), kind.encode(stored))
+        return kind.lines.line
     if transform == "Table":
         sent = False
 

@@ -25,6 +25,27 @@ BOOKMARK_SECONDS = 60.0
 LAST_BOOKMARK_SECONDS = 2.0
 CHUNK = 256
 """Events written at once at most: the others of the loop get their turn."""
+KEPT_LINES = 4 * CHUNK
+
+
+class Lines:
+    """The lines of the latest events of one kind, each encoded once for however many watch.
+
+    Type and revision name an event, and an event never changes: what is kept here cannot go stale.
+    """
+
+    def __init__(self, encode: Callable[[Stored], bytes]) -> None:
+        self._encode = encode
+        self._known: dict[tuple[str, int], bytes] = {}
+
+    def line(self, type_: str, stored: Stored) -> bytes:
+        key = type_, stored.revision
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= KEPT_LINES:  # watches read in step: what they share is what came last
+                self._known.clear()
+            found = self._known[key] = b'{"type":"%b","object":%b}\n' % (type_.encode(), self._encode(stored))
+        return found
 
 
 class Watch:
@@ -58,6 +79,7 @@ class Watch:
         self._first = deque(first)
         self._queue: deque[tuple[str, Stored]] = deque()
         self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._ended = False
         self._last: bytes | None = None
         for event in backlog:
@@ -99,24 +121,26 @@ class Watch:
                     if self._last is not None:
                         yield self._last
                     return
-                self._wake.clear()
-                limit = end if self._bookmark is None else min(end, next_bookmark)
-                # A timer and one Event instead of wait_for: this runs once per chunk and watch.
-                timer = loop.call_at(limit, self._wake.set)
-                try:
-                    await self._wake.wait()
-                finally:
-                    timer.cancel()
-                if self._queue or self._ended:
-                    continue
                 now = loop.time()
                 if now >= end:
                     return
                 if self._bookmark is not None and now >= next_bookmark:
                     next_bookmark = self._next_bookmark(now, end)
                     yield self._bookmark(self._revision())
+                    continue
+                # One timer until it is due, instead of one for each time that events come.
+                if self._timer is None:
+                    self._timer = loop.call_at(end if self._bookmark is None else min(end, next_bookmark), self._due)
+                self._wake.clear()
+                await self._wake.wait()
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             self._table.listeners.discard(self._hear)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._wake.set()
 
     def _next_bookmark(self, now: float, end: float) -> float:
         """Once a minute, and once shortly before the end, so that the next watch has a fresh place to start from."""
