@@ -52,6 +52,8 @@ class PipelineRuns:
             if run is not None:
                 self._resolving.pop(uid_of(run), None)
             return Done()
+        if not terms.is_ours(run):
+            return Done()
         if (wait := self._sim.behind(names.PIPELINERUNS, key)) is not None:
             return wait
         status: Json = {**mapping(run.get("status"))}

@@ -37,7 +37,7 @@ class TaskRuns:
 
     async def reconcile(self, key: ObjectKey) -> Outcome:
         task_run = self._sim.fresh(names.TASKRUNS, key)
-        if task_run is None or is_deleting(task_run):
+        if task_run is None or is_deleting(task_run) or not terms.is_ours(task_run):
             return Done()
         if (wait := self._sim.behind(names.TASKRUNS, key)) is not None:
             return wait

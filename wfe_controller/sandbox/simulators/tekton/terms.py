@@ -22,6 +22,8 @@ LABEL_TASK_RUN = "tekton.dev/taskRun"
 LABEL_TASK_RUN_UID = "tekton.dev/taskRunUID"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "tekton-pipelines"
+OURS = "tekton.dev/pipeline"
+"""In spec.managedBy: Tekton itself. With anything else there the object is another controller's."""
 ANNOTATION_RELEASE = "pipeline.tekton.dev/release"
 ANNOTATION_ON_ERROR = "pipeline.tekton.dev/pipeline-task-on-error"
 
@@ -39,6 +41,11 @@ DEFAULT_TIMEOUT = timedelta(minutes=60)
 USER_ERROR = "[User error] "
 _LONGEST = 63
 _HASH = 32
+
+
+def is_ours(obj: Json) -> bool:
+    """Whether Tekton reconciles this PipelineRun or TaskRun at all."""
+    return mapping(obj.get("spec")).get("managedBy") in (None, OURS)
 
 
 def child_name(parent: str, suffix: str) -> str:
