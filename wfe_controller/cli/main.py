@@ -63,7 +63,7 @@ class Commands(click.Group):
         except click.ClickException as error:
             self.fail(_with_help(error), error.exit_code)
         except click.Abort:
-            self.fail("interrupted", EXIT_ENVIRONMENT)
+            self.interrupted()
         except ExitError as error:
             self.fail(str(error), error.code)
         except KubeConfigError as error:
@@ -77,6 +77,10 @@ class Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(EXIT_ENVIRONMENT)
         sys.exit(result if isinstance(result, int) else 0)
+
+    def interrupted(self) -> NoReturn:
+        """Ctrl-C."""
+        self.fail("interrupted", EXIT_ENVIRONMENT)
 
     def fail(self, message: str, code: int) -> NoReturn:
         """End the process with one line on stderr."""

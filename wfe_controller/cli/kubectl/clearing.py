@@ -19,11 +19,23 @@ from wfe_controller.api.names import (
 from wfe_controller.api.reasons import BlockReason
 from wfe_controller.api.targets import TargetError, parse_target
 from wfe_controller.cli.kubectl.explain.facts import event_time, unfinished
-from wfe_controller.cli.kubectl.options import Places, cluster_options, complete_execution, output_option, reason_option
+from wfe_controller.cli.kubectl.options import (
+    OF_EXECUTIONS,
+    OF_LOCKS,
+    Places,
+    Seconds,
+    cluster_options,
+    complete_execution,
+    dry_run_option,
+    object_name,
+    output_option,
+    reason_option,
+    tried,
+)
 from wfe_controller.cli.kubectl.output import machine, tidied
 from wfe_controller.cli.kubectl.reading import LOCK_NAME
 from wfe_controller.cli.kubectl.session import Elsewhere, Refusal, Session, run
-from wfe_controller.cli.kubectl.words import CommandLine
+from wfe_controller.cli.kubectl.words import CommandLine, instant, one_line
 from wfe_controller.cli.kubectl.writes import annotate, decision
 from wfe_controller.kube.errors import Forbidden, NotFound
 from wfe_controller.kube.objects import (
@@ -87,23 +99,34 @@ class Answer:
 @click.command("clear-block")
 @click.argument("what", metavar="TARGET|NAME", shell_complete=complete_execution)
 @reason_option(least=MIN_REASON)
-@click.option("--wait", metavar="SECONDS", default=15.0, show_default=True, help="How long to wait for it; 0 = not.")
+@click.option(
+    "--wait",
+    metavar="TIME",
+    type=Seconds(),
+    default="15s",
+    show_default=True,
+    help="How long to wait for the controller; 0 = not.",
+)
+@dry_run_option
 @output_option()
 @cluster_options
-def clear_block(what: str, reason: str, wait: float, output: str | None, places: Places) -> None:
+def clear_block(what: str, reason: str, wait: float, dry_run: str, output: str | None, places: Places) -> None:
     """Lift the block of a target, and its failure streaks. First look at the target.
 
     Takes the target (shop/deployment/web) or a WorkflowExecution of the namespace, also one that is gone. The reason
     says what you found; one that starts with 'force:' clears an incomplete cancellation whose pods are still there.
     """
 
+    before: list[Json] = []
+
     async def work(session: Session) -> tuple[Json, Answer]:
-        lock = await _find(session, what)
+        lock, meant = await _find(session, what)
         left = await _survivors(session, lock)
-        refusal = against_clear(lock, reason, session.commands, left)
+        refusal = against_clear(lock, reason, session.commands, left) or against_another(lock, meant, session)
         if refusal is not None:
             raise refusal
         value = expected_uid(LockRecord.from_object(lock))
+        before.append(lock)
         changes = decision(ANNOTATION_CLEAR_BLOCK, value, await session.username(), reason)
 
         def judge(fresh: Json) -> Refusal | None:
@@ -114,9 +137,10 @@ def clear_block(what: str, reason: str, wait: float, output: str | None, places:
                 )
             return refusal
 
-        written = await annotate(session, TARGETLOCKS, lock, changes, judge)
-        answer = await _answer(session, written, value, wait) if wait > 0 else Answer(False)
-        if wait > 0 and not answer.done:
+        written = await annotate(session, TARGETLOCKS, lock, changes, judge, dry_run=dry_run)
+        waits = wait > 0 and dry_run == "none"
+        answer = await _answer(session, written, value, wait) if waits else Answer(False)
+        if waits and not answer.done:
             why = answer.why or f"the controller has not answered within {wait:g} s; it will when one leads"
             raise Refusal(f"requested, but not cleared: {why}", session.commands.wfe("locks", _target(lock)))
         return written, answer
@@ -125,24 +149,59 @@ def clear_block(what: str, reason: str, wait: float, output: str | None, places:
     if output:
         click.echo(machine(tidied(lock), output))
     else:
-        click.echo(f"{_target(lock)} {'is cleared' if answer.done else 'will be cleared by the controller'}")
+        done = "is cleared" if answer.done else "will be cleared by the controller"
+        click.echo(one_line(f"{_target(lock)} {done}{tried(dry_run)}"))
+        click.echo(one_line(f"lifted: {what_it_is(before[0])}"), err=True)
+
+
+def what_it_is(lock: Json) -> str:
+    """What a clearance of this lock lifts, in words: whose block, or which streak."""
+    record = LockRecord.from_object(lock)
+    block = record.block
+    if block is not None:
+        return f"the block by {block.by_name or block.by_uid} ({block.reason}, since {instant(block.since)})"
+    streaks = [f"{entry.workflow_id} ({entry.consecutive_failures})" for entry in record.workflows]
+    return f"the failures in a row of {', '.join(streaks[:5])}"
+
+
+def against_another(lock: Json, meant: Json | None, session: Session) -> Refusal | None:
+    """Who names an execution that failed means its block, and has looked at what that one did: not at another's."""
+    block = mapping(mapping(status(lock).get("block")).get("by"))
+    if meant is None or not block or block.get("uid") == uid_of(meant) or not _acted(meant):
+        return None
+    other = text(block.get("name")) or text(block.get("uid"))
+    said = f"{_target(lock)} is blocked by {other}, not by {key_of(meant)}"
+    return Refusal(
+        f"{said}: look at what that one did, then name the target", session.commands.wfe("locks", _target(lock))
+    )
+
+
+def _acted(obj: Json) -> bool:
+    return mapping(status(obj).get("failureDetails")).get("wasExecutionFailure") is True
 
 
 def _target(lock: Json) -> str:
     return text(spec(lock).get("target"))
 
 
-async def _find(session: Session, what: str) -> Json:
-    """The lock that is meant: by target, by its own name, or by an execution, there or gone."""
+async def _find(session: Session, what: str) -> tuple[Json, Json | None]:
+    """The lock that is meant: by target, by its own name, or by an execution, there (it comes too) or gone."""
     commands = session.commands
-    if LOCK_NAME.fullmatch(what):
-        return await _lock(session, what, what)
+    kind, _, name = what.rpartition("/")
+    if kind.lower() in OF_EXECUTIONS:
+        what = name
+    if LOCK_NAME.fullmatch(name) and (not kind or kind.lower() in OF_LOCKS):
+        return await _lock(session, name, name), None
     if "/" in what:
         try:
             canonical = parse_target(what).canonical
         except TargetError as error:
             raise click.UsageError(str(error)) from None
-        return await _lock(session, lock_name(canonical), canonical)
+        return await _lock(session, lock_name(canonical), canonical), None
+    try:
+        what = object_name(what, OF_EXECUTIONS)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     try:
         obj = await session.execution_named(what)
     except Elsewhere:
@@ -150,7 +209,7 @@ async def _find(session: Session, what: str) -> Json:
     except Refusal:
         found = [lock for lock in await session.api.list(TARGETLOCKS, session.home) if _blamed(lock) == what]
         if len(found) == 1:
-            return found[0]
+            return found[0], None
         many = f"several targets remember an execution {what!r}: name the target" if found else ""
         none = f"there is no WorkflowExecution {what!r} in {session.namespace!r}, and no target is blocked by one"
         raise Refusal(many or none, commands.wfe("locks", "--blocked")) from None
@@ -158,7 +217,7 @@ async def _find(session: Session, what: str) -> Json:
         canonical = parse_target(text(spec(obj).get("targetResource"))).canonical
     except TargetError as error:
         raise Refusal(f"{key_of(obj)} has no usable target: {error}", commands.wfe("locks")) from None
-    return await _lock(session, lock_name(canonical), canonical)
+    return await _lock(session, lock_name(canonical), canonical), obj
 
 
 def _blamed(lock: Json) -> str:
@@ -197,7 +256,11 @@ async def _answer(session: Session, lock: Json, value: str, seconds: float) -> A
             fresh = await session.api.get(TARGETLOCKS, key_of(lock))
         except NotFound:
             return Answer(True)
-        if uid_of(fresh) != uid_of(lock) or expected_uid(LockRecord.from_object(fresh)) != value:
+        try:
+            record = LockRecord.from_object(fresh)
+        except LockUnreadable as error:
+            return Answer(False, f"the lock cannot be understood any more: {error}")
+        if uid_of(fresh) != uid_of(lock) or expected_uid(record) != value:
             return Answer(True)
         if ANNOTATION_CLEAR_BLOCK not in annotations_of(fresh):
             return Answer(False, "somebody took the request off again")

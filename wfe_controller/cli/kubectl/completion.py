@@ -49,8 +49,10 @@ def _completer(kind: type[ShellComplete]) -> ShellComplete:
 
 def completions(words: Sequence[str]) -> list[tuple[str, str]]:
     """(value, help) of what may follow; the last word is the one that is being typed."""
+    from wfe_controller.cli.kubectl.main import behind_the_command
+
     *before, incomplete = words or [""]
-    found = _completer(ShellComplete).get_completions(list(before), incomplete)
+    found = _completer(ShellComplete).get_completions(behind_the_command(list(before)), incomplete)
     return [(item.value, item.help or "") for item in found]
 
 

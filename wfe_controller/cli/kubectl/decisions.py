@@ -10,13 +10,23 @@ from wfe_controller.api.conditions import is_true
 from wfe_controller.api.names import ANNOTATION_CANCEL, ANNOTATION_PAUSE, WORKFLOWEXECUTIONS, by
 from wfe_controller.api.phases import Phase, is_terminal
 from wfe_controller.api.reasons import ConditionType
-from wfe_controller.cli.kubectl.options import Places, cluster_options, execution_argument, output_option, reason_option
+from wfe_controller.cli.kubectl.options import (
+    Places,
+    cluster_options,
+    dry_run_option,
+    execution_argument,
+    output_option,
+    reason_option,
+    tried,
+)
 from wfe_controller.cli.kubectl.output import machine, tidied
 from wfe_controller.cli.kubectl.session import Refusal, Session, run
 from wfe_controller.cli.kubectl.words import WHY, CommandLine
 from wfe_controller.cli.kubectl.writes import annotate, decision, without
 from wfe_controller.kube.objects import Json, annotations_of, is_deleting, key_of, status, text
 
+PLAINLY_NO = ("false", "off", "0", "no", "n")
+"""Values of the cancel annotation that cancel nothing (workflows.snapshot; a test compares)."""
 Judge = Callable[[Json, CommandLine], Refusal | None]
 
 
@@ -32,10 +42,16 @@ def against_any(obj: Json, commands: CommandLine, what: str) -> Refusal | None:
 
 def against_cancel(obj: Json, commands: CommandLine) -> Refusal | None:
     refusal = against_any(obj, commands, "cancel")
-    if refusal is None and ANNOTATION_CANCEL in annotations_of(obj):
+    if refusal is None and asked_to_cancel(obj):
         who = annotations_of(obj).get(by(ANNOTATION_CANCEL)) or "somebody"
         return Refusal(f"{key_of(obj)} is being cancelled already, by {who}", commands.on("watch", key_of(obj)))
     return refusal
+
+
+def asked_to_cancel(obj: Json) -> bool:
+    """Whether the cancel annotation that stands there is one that the controller follows (``cancel=false`` is not)."""
+    value = annotations_of(obj).get(ANNOTATION_CANCEL)
+    return isinstance(value, str) and value.strip().lower() not in PLAINLY_NO
 
 
 def against_pause(obj: Json, commands: CommandLine) -> Refusal | None:
@@ -61,7 +77,7 @@ def against_resume(obj: Json, commands: CommandLine) -> Refusal | None:
 
 
 def _decide(
-    places: Places, name: str, judge: Judge, changes: Callable[[str], dict[str, str | None]]
+    places: Places, name: str, judge: Judge, changes: Callable[[str], dict[str, str | None]], dry_run: str
 ) -> tuple[Json, CommandLine]:
     async def work(session: Session) -> tuple[Json, CommandLine]:
         obj = await session.execution_named(name)
@@ -69,48 +85,62 @@ def _decide(
         if refusal is not None:
             raise refusal
         wanted = changes(await session.username())
-        return (
-            await annotate(session, WORKFLOWEXECUTIONS, obj, wanted, lambda fresh: judge(fresh, session.commands)),
-            session.commands,
-        )
+
+        def stands(fresh: Json) -> Refusal | None:
+            return judge(fresh, session.commands)
+
+        written = await annotate(session, WORKFLOWEXECUTIONS, obj, wanted, stands, dry_run=dry_run)
+        return written, session.commands
 
     return run(places, work)
 
 
-def _say(obj: Json, output: str | None, line: str) -> None:
-    click.echo(machine(tidied(obj), output) if output else line)
+def _say(obj: Json, output: str | None, done: str, next_: str, dry_run: str) -> None:
+    if output:
+        click.echo(machine(tidied(obj), output))
+    elif dry_run != "none":
+        click.echo(f"{key_of(obj)} {done}{tried(dry_run)}")
+    else:
+        click.echo(f"{key_of(obj)} {done}\n  next: {next_}")
 
 
 @click.command()
 @execution_argument
 @reason_option()
+@dry_run_option
 @output_option()
 @cluster_options
-def cancel(name: str, reason: str, output: str | None, places: Places) -> None:
+def cancel(name: str, reason: str, dry_run: str, output: str | None, places: Places) -> None:
     """End it, in order: Failed/Cancelled. Nothing is rolled back.
 
     When a step may have started, its target is blocked afterwards until somebody clears the block.
     """
-    obj, commands = _decide(places, name, against_cancel, lambda who: decision(ANNOTATION_CANCEL, reason, who, reason))
-    _say(obj, output, f"{key_of(obj)} is being cancelled\n  next: {commands.on('watch', key_of(obj))}")
+    obj, commands = _decide(
+        places, name, against_cancel, lambda who: decision(ANNOTATION_CANCEL, reason, who, reason), dry_run
+    )
+    _say(obj, output, "is being cancelled", commands.on("watch", key_of(obj)), dry_run)
 
 
 @click.command()
 @execution_argument
 @reason_option(required=False)
+@dry_run_option
 @output_option()
 @cluster_options
-def pause(name: str, reason: str | None, output: str | None, places: Places) -> None:
+def pause(name: str, reason: str | None, dry_run: str, output: str | None, places: Places) -> None:
     """Start nothing of it until it is resumed. What has started goes on; deadlines keep running."""
-    obj, commands = _decide(places, name, against_pause, lambda who: decision(ANNOTATION_PAUSE, "true", who, reason))
-    _say(obj, output, f"{key_of(obj)} is paused\n  next: {commands.on('resume', key_of(obj))}")
+    obj, commands = _decide(
+        places, name, against_pause, lambda who: decision(ANNOTATION_PAUSE, "true", who, reason), dry_run
+    )
+    _say(obj, output, "is paused", commands.on("resume", key_of(obj)), dry_run)
 
 
 @click.command()
 @execution_argument
+@dry_run_option
 @output_option()
 @cluster_options
-def resume(name: str, output: str | None, places: Places) -> None:
+def resume(name: str, dry_run: str, output: str | None, places: Places) -> None:
     """Take the pause off."""
-    obj, commands = _decide(places, name, against_resume, lambda who: without(ANNOTATION_PAUSE))
-    _say(obj, output, f"{key_of(obj)} goes on\n  next: {commands.on('watch', key_of(obj))}")
+    obj, commands = _decide(places, name, against_resume, lambda who: without(ANNOTATION_PAUSE), dry_run)
+    _say(obj, output, "goes on", commands.on("watch", key_of(obj)), dry_run)

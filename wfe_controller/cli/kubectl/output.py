@@ -14,8 +14,21 @@ from wfe_controller.kube.objects import Json, mapping
 def machine(value: Any, form: str) -> str:
     """``value`` in the form ``json`` or ``yaml``."""
     if form == "json":
-        return json.dumps(value, indent=2, ensure_ascii=False)
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).rstrip("\n")
+        return json_text(value, indent=2)
+    said = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).rstrip("\n")
+    if not _harmless(said):
+        said = yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=100).rstrip("\n")
+    return said
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON whose strings keep every character; those that could play with a terminal are escaped."""
+    said = json.dumps(value, indent=indent, ensure_ascii=False)
+    return said if _harmless(said) else json.dumps(value, indent=indent)
+
+
+def _harmless(said: str) -> bool:
+    return said.replace("\n", "").isprintable()
 
 
 def as_list(items: Sequence[Json]) -> Json:

@@ -16,7 +16,15 @@ from wfe_controller.cli.kubectl.explain.facts import Facts
 from wfe_controller.cli.kubectl.explain.gather import gather
 from wfe_controller.cli.kubectl.explain.model import Situation
 from wfe_controller.cli.kubectl.explain.obstacle import Obstacle, obstacle
-from wfe_controller.cli.kubectl.options import Places, cluster_options, execution_argument, output_option, reason_option
+from wfe_controller.cli.kubectl.options import (
+    Places,
+    cluster_options,
+    dry_run_option,
+    execution_argument,
+    output_option,
+    reason_option,
+    tried,
+)
 from wfe_controller.cli.kubectl.output import machine, tidied
 from wfe_controller.cli.kubectl.session import Refusal, Session, run
 from wfe_controller.cli.kubectl.words import instant, one_line
@@ -82,7 +90,7 @@ def against_retry(facts: Facts, found: Obstacle | None, *, edited: bool) -> Refu
 @click.option("--name", "new_name", metavar="NAME", help="Name of the new object; else the old one with -r2, -r3...")
 @click.option("--edit", is_flag=True, help="Correct the copy in your editor first (KUBE_EDITOR, EDITOR).")
 @click.option("--when-allowed", is_flag=True, help="Wait for the end of a cooldown or backoff first.")
-@click.option("--dry-run", is_flag=True, help="Let the API server check it, and create nothing.")
+@dry_run_option
 @reason_option(required=False)
 @output_option("name")
 @cluster_options
@@ -91,7 +99,7 @@ def retry(
     new_name: str | None,
     edit: bool,
     when_allowed: bool,
-    dry_run: bool,
+    dry_run: str,
     reason: str | None,
     output: str | None,
     places: Places,
@@ -111,8 +119,8 @@ def retry(
         click.echo(f"workflowexecution.kubernaut.ai/{name_of(made)}")
     elif output:
         click.echo(machine(tidied(made), output))
-    elif dry_run:
-        click.echo(f"{key_of(made)} would be created")
+    elif dry_run != "none":
+        click.echo(f"{key_of(made)} would be created{tried(dry_run)}")
     else:
         click.echo(f"{key_of(made)} created\n  next: {places.commands.on('watch', key_of(made))}")
 
@@ -133,11 +141,13 @@ async def _allowed(session: Session, obj: Json, *, wait: bool, edited: bool) -> 
         await session.clock.sleep(max(left, 0.0) + 1.0)
 
 
-async def _created(session: Session, body: Json, *, named: bool, dry_run: bool) -> Json:
+async def _created(session: Session, body: Json, *, named: bool, dry_run: str) -> Json:
     """Create it; a name of our own choice that is taken is counted up."""
     for _ in range(50):
+        if dry_run == "client":
+            return body
         try:
-            return await session.api.create(WORKFLOWEXECUTIONS, body, lane=Lane.START, dry_run=dry_run)
+            return await session.api.create(WORKFLOWEXECUTIONS, body, lane=Lane.START, dry_run=dry_run == "server")
         except AlreadyExists:
             if named:
                 taken = f"{key_of(body)} exists already"

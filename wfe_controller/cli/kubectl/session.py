@@ -6,6 +6,8 @@ Neighbours: every command runs its work in ``run``. Refusals carry the reason an
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +21,17 @@ from wfe_controller.cli.kubectl.words import CommandLine, one_line
 from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.client.transport import ConnectionSettings, Transport
 from wfe_controller.kube.clock import Clock, RealClock
-from wfe_controller.kube.errors import Forbidden, NotFound
+from wfe_controller.kube.errors import (
+    ApiError,
+    ConnectionFailed,
+    Forbidden,
+    KubeConfigError,
+    KubeError,
+    NotFound,
+    RequestTimeout,
+    Unauthorized,
+    transient,
+)
 from wfe_controller.kube.objects import Json, ObjectKey, Resource, mapping, namespace_of, status, text
 
 T = TypeVar("T")
@@ -91,6 +103,57 @@ def no_kinds(session: Session) -> Refusal:
     return Refusal("this cluster does not know WorkflowExecutions: the CRDs are not installed", install)
 
 
+def refused(error: KubeError, session: Session) -> Refusal:
+    """What the server answered, or why it did not, and where to look next."""
+    commands = session.commands
+    match error:
+        case Forbidden():
+            return Refusal(
+                f"the API server refuses: {error.message}", commands.wfe("doctor", namespace=session.namespace)
+            )
+        case Unauthorized():
+            said = "the API server does not know you (401): your token or certificate has expired or is not for it"
+            return Refusal(f"{said}; log in again", commands.kubectl("auth", "whoami"))
+        case NotFound() if error.type_missing:
+            return no_kinds(session)
+        case NotFound():
+            return Refusal(f"it went away meanwhile: {error.message}", commands.wfe("get", namespace=session.namespace))
+        case ConnectionFailed() | RequestTimeout():
+            return Refusal(unreachable(error, session.api.transport.server), commands.kubectl("cluster-info"))
+        case ApiError() if transient(error):
+            return Refusal(
+                f"the API server cannot answer now: {error}", commands.kubectl("get", "--raw", "/readyz?verbose")
+            )
+    return Refusal(f"the API server refuses: {error}", commands.wfe("doctor", namespace=session.namespace))
+
+
+def unreachable(error: KubeError, server: str) -> str:
+    """Why nothing came back from ``server``, in words of the trade."""
+    if isinstance(error, RequestTimeout):
+        return f"{server} does not answer: {error}"
+    cause = _root(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        why = f"its certificate is not one that your kubeconfig trusts ({cause.verify_message})"
+        return f"{server} may not be the cluster you mean: {why}"
+    if isinstance(cause, socket.gaierror):
+        return f"the name in {server} cannot be resolved ({cause.strerror})"
+    if isinstance(cause, ConnectionRefusedError):
+        return f"nobody listens at {server}: the API server is down, or elsewhere"
+    return f"{server} does not answer: {error}"
+
+
+def _root(error: BaseException) -> BaseException | None:
+    """The system's own error below those of the HTTP library, which carry it as an attribute."""
+    cause: BaseException | None = error.__cause__
+    for _ in range(5):
+        inner = getattr(cause, "certificate_error", None) or getattr(cause, "os_error", None)
+        below = inner if isinstance(inner, BaseException) and inner is not cause else getattr(cause, "__cause__", None)
+        if below is None:
+            return cause
+        cause = below
+    return cause
+
+
 def run(places: Places, work: Callable[[Session], Awaitable[T]]) -> T:
     """Connect, do the work, disconnect. A refused right becomes a Refusal that names it."""
     control = configure_logging("error", "console")
@@ -110,8 +173,9 @@ async def _run(places: Places, work: Callable[[Session], Awaitable[T]]) -> T:
         session = Session(api, clock, namespace, places.home, places.execution, places.commands)
         try:
             return await work(session)
-        except Forbidden as error:
-            next_ = session.commands.wfe("doctor", namespace=namespace)
-            raise Refusal(f"the API server refuses: {error.message}", next_) from None
+        except KubeConfigError:
+            raise  # what is in a file, and exit code 2: main says it
+        except KubeError as error:
+            raise refused(error, session) from None
     finally:
         await transport.close()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wfe_controller.cli.kubectl.style import Style
+from wfe_controller.cli.kubectl.words import cells, head, plain
 
 GAP = 2
 
@@ -22,24 +23,25 @@ class Column:
 
 
 def elided(text: str, width: int, style: Style) -> str:
-    """At most ``width`` characters; what is cut out of the middle is shown as cut."""
-    if len(text) <= width:
+    """At most ``width`` columns of a terminal; what is cut out of the middle is shown as cut."""
+    if cells(text) <= width:
         return text
     if width <= 1:
         return style.ellipsis[:width]
-    head = width // 2
-    return f"{text[: width - head - 1]}{style.ellipsis}{text[len(text) - head :]}"
+    behind = width // 2
+    return f"{head(text, width - behind - 1)}{style.ellipsis}{head(text[::-1], behind)[::-1]}"
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], style: Style) -> str:
-    """Title and rows, columns two blanks apart, nothing behind the last one."""
-    widths = [max([len(c.title), *(len(row[i]) for row in rows)]) for i, c in enumerate(columns)]
+    """Title and rows, columns two blanks apart, nothing behind the last one. What others wrote is made harmless."""
+    rows = [[plain(cell) for cell in row] for row in rows]
+    widths = [max([len(c.title), *(cells(row[i]) for row in rows)]) for i, c in enumerate(columns)]
     if style.cut:
         widths = _fitted(columns, widths, style.width)
-    lines = [_line([c.title for c in columns], [c.title for c in columns], widths, columns, style, plain=True)]
+    lines = [_line([c.title for c in columns], [c.title for c in columns], widths, columns, style, title=True)]
     for row in rows:
-        cells = [elided(cell, width, style) for cell, width in zip(row, widths, strict=True)]
-        lines.append(_line(cells, row, widths, columns, style, plain=False))
+        shown = [elided(cell, width, style) for cell, width in zip(row, widths, strict=True)]
+        lines.append(_line(shown, row, widths, columns, style, title=False))
     return "\n".join(lines)
 
 
@@ -56,16 +58,16 @@ def _fitted(columns: Sequence[Column], widths: Sequence[int], width: int) -> lis
 
 
 def _line(
-    cells: Sequence[str],
+    shown: Sequence[str],
     whole: Sequence[str],
     widths: Sequence[int],
     columns: Sequence[Column],
     style: Style,
     *,
-    plain: bool,
+    title: bool,
 ) -> str:
     out = []
-    for index, (cell, value, width, column) in enumerate(zip(cells, whole, widths, columns, strict=True)):
-        padded = cell if index == len(cells) - 1 else f"{cell:<{width}}"
-        out.append(padded if plain or column.colour is None else column.colour(style, value, padded))
+    for index, (cell, value, width, column) in enumerate(zip(shown, whole, widths, columns, strict=True)):
+        padded = cell if index == len(shown) - 1 else cell + " " * (width - cells(cell))
+        out.append(padded if title or column.colour is None else column.colour(style, value, padded))
     return (" " * GAP).join(out).rstrip()

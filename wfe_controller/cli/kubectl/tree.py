@@ -19,7 +19,7 @@ from wfe_controller.cli.kubectl.session import Session, run
 from wfe_controller.cli.kubectl.style import Style
 from wfe_controller.cli.kubectl.tables import elided
 from wfe_controller.cli.kubectl.views import duration, shown_phase
-from wfe_controller.cli.kubectl.words import age, between, one_line
+from wfe_controller.cli.kubectl.words import age, between, cells, one_line
 from wfe_controller.kube.objects import Json, condition, items, labels_of, mapping, name_of, spec, status, text
 from wfe_controller.locking.record import LockRecord
 
@@ -188,16 +188,13 @@ def drawn(node: Node, style: Style) -> str:
 def _drawn(node: Node, style: Style, first: str, rest: str) -> Iterator[str]:
     tee, last, bar = ("├─ ", "└─ ", "│  ") if style.unicode else ("|- ", "`- ", "|  ")
     kind = "" if node.kind == "WorkflowExecution" else f"{node.kind} "
-    head = f"{first}{kind}{node.name}".rstrip()
-    room = style.width - len(node.state) - 2
-    if style.cut and len(head) > room:
-        head = elided(head, room, style)
-    detail = one_line(node.detail) if node.detail else ""
-    left = style.width - len(head) - len(node.state) - 4
-    if style.cut and len(detail) > left:
-        detail = elided(detail, max(0, left), style)
+    head, state, detail = f"{first}{kind}{one_line(node.name)}".rstrip(), one_line(node.state), one_line(node.detail)
+    if style.cut:
+        state = elided(state, style.width // 4, style)
+        head = elided(head, style.width - cells(state) - 2, style)
+        detail = elided(detail, max(0, style.width - cells(head) - cells(state) - 4), style)
     colour = {"Succeeded": "Completed", "Blocked": "Failed", "Free": ""}.get(node.state, node.state)
-    yield f"{head}  {style.phase(colour, node.state)}{f'  {style.dim(detail)}' if detail else ''}"
+    yield f"{head}  {style.phase(colour, state)}{f'  {style.dim(detail)}' if detail else ''}"
     for index, child in enumerate(node.children):
         at_end = index == len(node.children) - 1
         yield from _drawn(child, style, rest + (last if at_end else tee), rest + ("   " if at_end else bar))

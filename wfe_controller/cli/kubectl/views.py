@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from wfe_controller.api.phases import Phase
 from wfe_controller.cli.kubectl.explain.facts import Facts
+from wfe_controller.cli.kubectl.explain.obstacle import AS_STORED
 from wfe_controller.cli.kubectl.style import Style
 from wfe_controller.cli.kubectl.tables import Column, elided, table
-from wfe_controller.cli.kubectl.words import age, between, one_line
+from wfe_controller.cli.kubectl.words import age, between, cells, head, one_line
 from wfe_controller.kube.objects import (
     Json,
     ObjectKey,
@@ -25,6 +27,7 @@ from wfe_controller.kube.objects import (
 from wfe_controller.locking.record import LockRecord, LockUnreadable
 
 NOTHING = "-"
+LONGEST_PHASE = max(map(len, Phase))
 
 
 def facts_of(obj: Json, now: datetime) -> Facts:
@@ -36,8 +39,8 @@ def executions_table(objs: Sequence[Json], now: datetime, style: Style, *, wide:
     """NAME PHASE PROGRESS TARGET REASON AGE; wide: WORKFLOW, ENGINE, HOLDER, DURATION."""
     columns = [
         Column("NAME", 12, 1),
-        Column("PHASE", 0, 0, _phase),
-        Column("DONE"),
+        Column("PHASE", LONGEST_PHASE, 0, _phase),
+        Column("DONE", 7),
         Column("TARGET", 12, 3),
         Column("REASON", 8, 2),
     ]
@@ -113,8 +116,21 @@ def locks_table(objs: Sequence[Json], now: datetime, style: Style, *, wide: bool
     return table(columns, rows, style if not wide else _uncut(style))
 
 
+def needs_clearing(obj: Json) -> bool:
+    """Whether only clear-block lets every workflow run there again: a block, an exhausted streak, a broken record."""
+    try:
+        record = LockRecord.from_object(obj)
+    except LockUnreadable:
+        return True
+    return record.block is not None or _exhausted(record)
+
+
+def _exhausted(record: LockRecord) -> bool:
+    return any(entry.consecutive_failures >= AS_STORED.max_failures for entry in record.workflows)
+
+
 def _state(style: Style, state: str, cell: str) -> str:
-    return style.alarm(cell) if state in ("Blocked", "Unreadable") else cell
+    return style.alarm(cell) if state in ("Blocked", "Exhausted", "Unreadable") else cell
 
 
 def _lock_cells(obj: Json, now: datetime) -> list[str]:
@@ -131,6 +147,10 @@ def _lock_cells(obj: Json, now: datetime) -> list[str]:
         state, by, at = "Held", str(ObjectKey(record.holder.namespace, record.holder.name)), record.holder.acquired_at
     elif record.block is not None:
         state, by, at = "Blocked", record.block.by_name or record.block.by_uid, record.block.since
+    elif _exhausted(record):
+        state, allowed = "Exhausted", "never"
+        if record.last_execution is not None:
+            by, at = record.last_execution.name, record.last_execution.completed_at
     elif waits:
         state = "Waits"
         if record.last_execution is not None:
@@ -151,15 +171,15 @@ def _waits(record: LockRecord, now: datetime) -> Iterator[datetime]:
 def event_line(obj: Json, at: datetime, style: Style, *, namespaces: bool = False) -> str:
     """One line of ``watch``: time, name, phase, progress, reason and message."""
     phase = shown_phase(obj)
-    name = str(key_of(obj)) if namespaces else name_of(obj)
+    shown, name = one_line(phase), one_line(str(key_of(obj)) if namespaces else name_of(obj))
     if style.cut:
-        name = elided(name, style.width // 2, style)
-    head = f"{at:%H:%M:%S}  {name}  "
-    reason, message = text(status(obj).get("reason")), one_line(text(status(obj).get("message")))
+        shown, name = elided(shown, style.width // 4, style), elided(name, style.width // 2, style)
+    start = f"{at:%H:%M:%S}  {name}  "
+    reason, message = one_line(text(status(obj).get("reason"))), one_line(text(status(obj).get("message")))
     told = [_progress(obj)] if _progress(obj) != NOTHING else []
     told += [reason] if reason else []
     rest = f"{'  '.join(told)}{': ' if told and message else ''}{message}"
-    room = style.width - len(head) - len(phase) - 2
-    if style.cut and len(rest) > room:
-        rest = rest[: max(0, room - 1)] + style.ellipsis
-    return f"{head}{style.phase(phase, phase)}  {rest}".rstrip()
+    room = style.width - cells(start) - cells(shown) - 2
+    if style.cut and cells(rest) > room:
+        rest = head(rest, max(0, room - 1)) + style.ellipsis
+    return f"{start}{style.phase(phase, shown)}  {rest}".rstrip()

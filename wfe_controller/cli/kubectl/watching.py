@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 import msgspec
 
-from wfe_controller.api.names import WORKFLOWEXECUTIONS
+from wfe_controller.api.names import FINALIZER, WORKFLOWEXECUTIONS
 from wfe_controller.api.phases import Phase, is_terminal
 from wfe_controller.cli.kubectl.options import (
     Places,
+    Seconds,
     all_namespaces_option,
     cluster_options,
-    complete_execution,
+    execution_if_named,
 )
-from wfe_controller.cli.kubectl.output import tidied
+from wfe_controller.cli.kubectl.output import json_text, tidied
 from wfe_controller.cli.kubectl.session import Refusal, Session, run
 from wfe_controller.cli.kubectl.style import Style
 from wfe_controller.cli.kubectl.views import event_line
-from wfe_controller.kube.errors import ConnectionFailed, Gone, RequestTimeout
+from wfe_controller.cli.kubectl.words import one_line
+from wfe_controller.kube.errors import ConnectionFailed, Gone, RequestTimeout, Unavailable
 from wfe_controller.kube.objects import Json, finalizers_of, key_of, status, text, uid_of
 
 SERVER_SECONDS = 300
 AGAIN = 1.0
+PATIENCE = 120.0
+"""Seconds for which a server that is restarted is waited for."""
 
 
 class Seen:
@@ -35,7 +37,7 @@ class Seen:
 
     async def show(self, session: Session, obj: Json) -> None:
         if self._form == "json":
-            click.echo(json.dumps(tidied(obj), ensure_ascii=False))
+            click.echo(json_text(tidied(obj)))
             return
         line = event_line(obj, session.clock.now(), self._style, namespaces=self._namespaces)
         said = line.split("  ", 1)[1]
@@ -45,15 +47,18 @@ class Seen:
 
 
 def over(obj: Json) -> bool:
-    """Whether nothing more will happen to it by itself: it has ended and let go of its target."""
-    return is_terminal(text(status(obj).get("phase"))) and not finalizers_of(obj)
+    """Whether nothing more will happen to it by itself: it has ended and let go of its target.
+
+    Only our finalizer tells that: one of somebody else may stay for ever.
+    """
+    return is_terminal(text(status(obj).get("phase"))) and FINALIZER not in finalizers_of(obj)
 
 
 @click.command()
-@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_execution)
+@execution_if_named
 @all_namespaces_option
 @click.option("--exit-status", is_flag=True, help="End with 1 unless it completed. Needs a NAME.")
-@click.option("--timeout", metavar="SECONDS", type=float, help="Give up after so long, with exit code 1.")
+@click.option("--timeout", metavar="TIME", type=Seconds(), help="Give up after 90, 90s or 5m, with exit code 1.")
 @click.option("-o", "--output", type=click.Choice(["json"]), metavar="FORM", help="json: one object a line.")
 @cluster_options
 def watch(
@@ -85,9 +90,21 @@ async def _follow(session: Session, name: str | None, everywhere: bool, timeout:
     end = None if timeout is None else session.clock.monotonic() + timeout
     if name is not None:
         await session.execution_named(name)  # refuses, with where it is, when it is not here
-    known = False
+    known, connected, lost = False, False, None
     while True:
-        page = await session.api.list_page(WORKFLOWEXECUTIONS, scope, field_selector=fields, limit=None)
+        try:
+            page = await session.api.list_page(WORKFLOWEXECUTIONS, scope, field_selector=fields, limit=None)
+        except (ConnectionFailed, RequestTimeout, Unavailable) as error:
+            if not connected:
+                raise
+            if lost is None:
+                lost = session.clock.monotonic()
+                click.echo(f"the connection is lost, trying again: {one_line(str(error))}", err=True)
+            if session.clock.monotonic() - lost >= PATIENCE or (end is not None and session.clock.monotonic() >= end):
+                raise
+            await session.clock.sleep(AGAIN)
+            continue
+        connected, lost = True, None
         objs: list[Json] = [msgspec.json.decode(raw) for raw in page.items]
         for obj in objs:
             known = True
@@ -99,7 +116,7 @@ async def _follow(session: Session, name: str | None, everywhere: bool, timeout:
             return "Deleted"
         try:
             found = await _stream(session, scope, fields, page.resource_version, end, seen, single=name is not None)
-        except (ConnectionFailed, RequestTimeout, Gone):
+        except (ConnectionFailed, RequestTimeout, Unavailable, Gone):
             found = None
         if found is not None:
             return found

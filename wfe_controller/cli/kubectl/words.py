@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,7 +66,62 @@ def until(at: datetime, now: datetime) -> str:
 
 def one_line(text: str) -> str:
     """The text without line breaks and runs of blanks, control characters as ``?``: nothing plays with a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return plain(" ".join(text.split()))
+
+
+def plain(text: str) -> str:
+    """What is no character to be seen as ``?``: escape sequences, and marks that turn the direction of writing."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal the text takes: East Asian wide characters and emoji two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.category(c) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1
+        for c in text
+    )
+
+
+def head(text: str, width: int) -> str:
+    """As much of the beginning as fits into ``width`` columns."""
+    if text.isascii():
+        return text[:width]
+    used = 0
+    for index, character in enumerate(text):
+        used += cells(character)
+        if used > width:
+            return text[:index]
+    return text
+
+
+def wrapped(text: str, width: int, *, cut_words: bool) -> list[str]:
+    """The text in lines of at most ``width`` columns, broken at blanks; a longer word is cut, or has its own line."""
+    return list(_lines(_pieces(plain(text).split(), width) if cut_words else plain(text).split(), width)) or [""]
+
+
+def _pieces(words: Iterable[str], width: int) -> Iterable[str]:
+    for word in words:
+        rest = word
+        while cells(rest) > width:
+            part = head(rest, width) or rest[:1]
+            yield part
+            rest = rest[len(part) :]
+        if rest:
+            yield rest
+
+
+def _lines(words: Iterable[str], width: int) -> Iterable[str]:
+    line = ""
+    for word in words:
+        if line and cells(line) + 1 + cells(word) > width:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    if line:
+        yield line
 
 
 def plural(count: int, noun: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 from wfe_controller.cli.kubectl.explain.model import Explanation
 from wfe_controller.cli.kubectl.style import Style
-from wfe_controller.cli.kubectl.words import folded, since, until
+from wfe_controller.cli.kubectl.words import folded, plain, since, until, wrapped
 
 LABEL = 12
 """Columns for the question."""
@@ -15,12 +14,11 @@ LABEL = 12
 
 def as_text(told: Explanation, style: Style) -> str:
     """Lines of at most ``style.width`` columns, but for words that are longer."""
-    lines = textwrap.wrap(f"{told.name}: {told.headline}", style.width, break_long_words=False, break_on_hyphens=False)
-    lines = [style.bold(line) for line in lines]
+    lines = [style.bold(line) for line in wrapped(f"{told.name}: {told.headline}", style.width, cut_words=style.cut)]
     for label, text in _answers(told):
         lines += _answer(label, text, style)
     lines += _answer("next", told.next.why, style)
-    command = folded(told.next.command, style.width - 4)
+    command = folded(plain(told.next.command), style.width - 4)
     lines += [f"  $ {style.command(command[0])}", *(f"    {style.command(more)}" for more in command[1:])]
     return "\n".join(lines)
 
@@ -53,6 +51,6 @@ def _answers(told: Explanation) -> Iterator[tuple[str, str]]:
 
 def _answer(label: str, text: str, style: Style) -> list[str]:
     width = max(20, style.width - LABEL - 2)
-    wrapped = textwrap.wrap(text, width, break_long_words=True, break_on_hyphens=False) or [""]
-    head = f"  {style.dim(f'{label:<{LABEL}}')}{wrapped[0]}"
-    return [head, *(f"  {'':<{LABEL}}{line}" for line in wrapped[1:])]
+    first, *more = wrapped(text, width, cut_words=True)
+    head = f"  {style.dim(f'{label:<{LABEL}}')}{first}".rstrip()
+    return [head, *(f"  {'':<{LABEL}}{line}" for line in more)]
