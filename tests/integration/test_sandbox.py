@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,7 +115,7 @@ def kubectl() -> str:
         pytest.skip(f"no kubectl: {missing}")
 
 
-def left_of(process: subprocess.Popen[str]) -> list[str]:
+def left_of(process: subprocess.Popen[Any]) -> list[str]:
     """Processes of its session that are still there."""
     listed = subprocess.run(["ps", "-o", "pid=", "-s", str(process.pid)], capture_output=True, text=True, check=False)
     return listed.stdout.split()
@@ -185,6 +187,94 @@ def test_somebodys_kubeconfig_is_never_overwritten(place: Place, tmp_path: Path)
     done = place.run("--kubeconfig-out", str(precious))
     assert done.returncode == 2
     assert precious.read_text() == "current-context: production\n"
+
+
+def test_a_kubeconfig_that_cannot_be_written_is_one_line(place: Place, tmp_path: Path) -> None:
+    done = place.run("--kubeconfig-out", str(tmp_path / ("k" * 300)))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "cannot be written (File name too long): name a file in a directory of yours" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(place.temporary.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_one_line(place: Place) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = place.run("--port", str(port))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr == (
+        f"wfe-controller: error: port {port} of 127.0.0.1 cannot be had (Address already in use): "
+        "choose another with --port, or none for a free one\n"
+    )
+    assert list(place.temporary.iterdir()) == []
+
+
+def test_two_at_once_have_nothing_in_common_and_a_killed_one_is_swept_by_the_next(
+    staying: Callable[..., Staying], tmp_path: Path
+) -> None:
+    out = tmp_path / "kubeconfig"
+    first = staying("--no-samples", "--kubeconfig-out", str(out))
+    refused = first.place.run("--no-samples", "--kubeconfig-out", str(out))
+    assert refused.returncode == 2
+    assert "belongs to a sandbox that runs" in refused.stderr
+    second = staying("--no-samples")
+    servers = [json.loads(one.kubeconfig.read_text())["clusters"][0]["cluster"]["server"] for one in (first, second)]
+    assert len(set(servers)) == 2
+    first.process.kill()
+    first.process.wait()
+    assert out.exists()
+    third = staying("--no-samples")
+    assert not out.exists()
+    assert second.kubeconfig.exists()
+    assert {path.name for path in first.place.temporary.iterdir()} == {
+        one.kubeconfig.parent.name for one in (second, third)
+    }
+    assert [one.end(signal.SIGTERM) for one in (second, third)] == [0, 0]
+    assert list(first.place.temporary.iterdir()) == []
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word(place: Place) -> None:
+    """``wfe-controller sandbox | head``."""
+    process = subprocess.Popen(
+        [*COMMAND, *FAST],
+        cwd=REPOSITORY,
+        env=place.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 1
+    assert said == ""
+    assert list(place.temporary.iterdir()) == []
+
+
+def test_a_terminal_that_is_closed_ends_it_and_nothing_is_left(place: Place) -> None:
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "--keep", *FAST],
+        cwd=REPOSITORY,
+        env={**place.environment, "TERM": "xterm"},
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    seen = b""
+    while b"Running" not in seen:
+        seen += os.read(ours, 65536)
+    os.close(ours)
+    assert process.wait(60) == 1
+    assert left_of(process) == []
+    assert list(place.temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import random
 import shutil
 import sys
@@ -104,7 +105,7 @@ def _scenario(path: Path | None) -> Scenario:
 
 def _writable(path: Path | None) -> Path | None:
     """Raises ConfigError rather than overwrite somebody's kubeconfig."""
-    from wfe_controller.sandbox.kubeconfig import is_ours
+    from wfe_controller.sandbox.kubeconfig import IN_USE, is_held, is_ours
 
     if path is None:
         return None
@@ -113,8 +114,11 @@ def _writable(path: Path | None) -> Path | None:
         raise ConfigError(
             f"--kubeconfig-out {path}: there is no directory {path.parent}: make it, or name another file"
         )
-    if path.exists() and not is_ours(path):
+    there = os.path.exists(path)  # Path's own raises for a name that is too long
+    if there and not is_ours(path):
         raise ConfigError(f"--kubeconfig-out {path}: is there already and would be lost: name a new file")
+    if there and is_held(path):
+        raise ConfigError(f"--kubeconfig-out {path}: {IN_USE}")
     return path
 
 

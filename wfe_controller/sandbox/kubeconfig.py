@@ -7,11 +7,15 @@ will write ``--kubeconfig-out ~/.kube/config`` one day.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CONTEXT = "wfe-sandbox"
+IN_USE = "belongs to a sandbox that runs: name another file, or end that one"
 
 
 def kubeconfig(*, server: str, ca_pem: str, token: str, user: str, namespace: str) -> str:
@@ -34,6 +38,45 @@ def write(path: Path, content: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         os.fchmod(descriptor, 0o600)
         file.write(content)
+
+
+def derive(source: Path, target: Path, ca: Path, *, token: str = "") -> None:
+    """Write ``source`` again for use inside: the authority in a file, else each reader makes one; maybe another token.
+
+    Raises OSError.
+    """
+    found = json.loads(source.read_text(encoding="utf-8"))
+    cluster = found["clusters"][0]["cluster"]
+    found["clusters"][0]["cluster"] = {"server": cluster["server"], "certificate-authority": str(ca)}
+    if token:
+        found["users"][0]["user"] = {"token": token}
+    write(target, json.dumps(found))
+
+
+@contextmanager
+def held(path: Path, content: str) -> Iterator[None]:
+    """The file is there, locked, for as long as it is used; gone after. Raises OSError; BlockingIOError when held."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            os.fchmod(descriptor, 0o600)
+            file.truncate()
+            file.write(content)
+            file.flush()
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process that runs holds the file. One that cannot be opened counts as held."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def is_ours(path: Path) -> bool:

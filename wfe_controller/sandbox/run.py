@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import random
 import secrets
 import signal
-import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -40,6 +40,7 @@ from wfe_controller.sandbox.apiserver.rbac import User
 from wfe_controller.sandbox.apiserver.server import ApiServer
 from wfe_controller.sandbox.director import Director, Ending
 from wfe_controller.sandbox.installation import account_token, install
+from wfe_controller.sandbox.place import place
 from wfe_controller.sandbox.simulators.cast import Cast
 from wfe_controller.sandbox.simulators.scenario import Scenario
 from wfe_controller.sandbox.simulators.simulation import Simulation
@@ -154,7 +155,12 @@ class _Sandbox:
     async def play(self, stack: AsyncExitStack, logs: Any) -> None:
         """What is entered into ``stack`` is left in the opposite order, by whoever gave it."""
         plan, audience = self._plan, self._audience
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wfe-sandbox-")))
+        try:
+            directory = stack.enter_context(place(plan.kubeconfig_out))
+        except OSError as error:
+            raise StartFailed(
+                f"no temporary directory can be made ({error.strerror or error}): set TMPDIR to a directory of yours"
+            ) from error
         settings = _settings(plan.scenario, directory / "config.json")
         audience.starts("an API server in memory, a simulated Tekton, and the controller")
         server, api, path = await self._serve(stack, directory)
@@ -196,7 +202,8 @@ class _Sandbox:
             await front.start()
         except OSError as error:
             raise StartFailed(
-                f"port {self._plan.port} of {LOOPBACK} cannot be had ({error.strerror}): choose another with --port"
+                f"port {self._plan.port} of {LOOPBACK} cannot be had ({os.strerror(error.errno or 0)}): "
+                "choose another with --port, or none for a free one"
             ) from error
         path = self._plan.kubeconfig_out or directory / "kubeconfig"
         content = kubeconfig.kubeconfig(
@@ -206,9 +213,18 @@ class _Sandbox:
             user=ADMINISTRATOR,
             namespace=self._plan.scenario.namespace,
         )
-        kubeconfig.write(path, content)
-        stack.callback(path.unlink, missing_ok=True)
-        transport = await Transport.connect(ConnectionSettings(kubeconfig=str(path)), clock=self._clock)
+        try:
+            stack.enter_context(kubeconfig.held(path, content))
+        except BlockingIOError:
+            raise ConfigError(f"--kubeconfig-out {path}: {kubeconfig.IN_USE}") from None
+        except OSError as error:
+            raise ConfigError(
+                f"--kubeconfig-out {path}: cannot be written ({error.strerror}): name a file in a directory of yours"
+            ) from None
+        ca, own = directory / "ca.crt", directory / "administrator"
+        kubeconfig.write(ca, certificate.pem)
+        kubeconfig.derive(path, own, ca)
+        transport = await Transport.connect(ConnectionSettings(kubeconfig=str(own)), clock=self._clock)
         stack.push_async_callback(transport.close)
         return server, Api(transport, throttle=None, clock=self._clock, rng=self._rng), path
 
@@ -216,10 +232,8 @@ class _Sandbox:
         """The kubeconfig of the controller: the same server, the token of its service account."""
         home = names.DEFAULT_CONTROLLER_NAMESPACE
         token = await account_token(api, ObjectKey(home, names.COMPONENT))
-        found = json.loads(await asyncio.to_thread(administrators.read_text))
-        found["users"][0]["user"]["token"] = token
         path = directory / "controller"
-        kubeconfig.write(path, json.dumps(found))
+        kubeconfig.derive(administrators, path, directory / "ca.crt", token=token)
         return path
 
     async def _lead(self, api: Api, lease: ObjectKey) -> None:
