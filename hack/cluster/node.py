@@ -18,7 +18,6 @@ from hack.controlplane.processes import ProcessTable
 
 NAME = "node-1"
 POD_NETWORK = "10.88.0.0/24"
-PROCESSES = ("containerd", "kube-scheduler", "kube-proxy", "kubelet")
 # A node that says nothing for so long is called not ready, not after 50 s. Longer than a restart of the API server.
 GRACE_SECONDS = 20
 PORTS = ("kube-scheduler", "kube-proxy-health", "kube-proxy-metrics", "kubelet-health")

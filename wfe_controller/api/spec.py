@@ -314,13 +314,3 @@ class WorkflowExecutionSpec(SpecModel):
         if self.workflow_definition is not None and self.workflow_definition.name:
             return self.workflow_definition.name
         return f"sha256:{self.definition_hash[:16]}"
-
-    @property
-    def workflow_version(self) -> str:
-        if self.workflow_ref is not None:
-            return self.workflow_ref.version
-        return (self.workflow_definition.version or "") if self.workflow_definition else ""
-
-    @property
-    def correlation_id(self) -> str:
-        return self.remediation_request_ref.name

@@ -154,11 +154,6 @@ def _table() -> dict[str, _Builtin]:
 _BUILTINS = _table()
 
 
-def builtin_spellings() -> dict[str, tuple[str, bool]]:
-    """Every spelling of a built-in kind: its canonical kind and whether it is namespaced."""
-    return {spelling: (entry.kind, entry.namespaced) for spelling, entry in _BUILTINS.items()}
-
-
 def qualified_spellings(*, namespaced: bool) -> list[str]:
     """Every spelling of the built-in kinds of that scope, alone and with each of its groups (``deploy.apps``)."""
     out: list[str] = []

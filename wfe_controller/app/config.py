@@ -441,7 +441,6 @@ def _leaves(model: type[BaseModel], prefix: KeyPath) -> Iterator[Setting]:
 
 
 _TABLE: tuple[Setting, ...] = tuple(_leaves(Settings, ()))
-RELOADABLE: frozenset[str] = frozenset(setting.key for setting in _TABLE if setting.reloads)
 
 
 def settings_table() -> tuple[Setting, ...]:

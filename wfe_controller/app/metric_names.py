@@ -41,14 +41,6 @@ class Definition:
     labels: dict[str, Values] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
 
-    @property
-    def max_series(self) -> int:
-        """Series this family can ever have: label values plus "other" for each label, times the histogram's lines."""
-        children = 1
-        for values in self.labels.values():
-            children *= (values.limit if isinstance(values, Names) else len(values)) + 1
-        return children * (len(self.buckets) + 3 if self.kind is Kind.HISTOGRAM else 1)
-
 
 def _set(*values: str) -> frozenset[str]:
     return frozenset(values)

@@ -34,7 +34,3 @@ class Backoff:
         delay = exponential(self.base, self._attempt, self.cap)
         self._attempt += 1
         return delay * (1.0 + self.jitter * self.rng.random())
-
-    def reset(self) -> None:
-        self._attempt = 0
-        self._last = None

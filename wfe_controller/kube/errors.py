@@ -168,11 +168,6 @@ def api_error(
     return kind(status, reason, message, causes=causes, details=details, retry_after=retry_after)
 
 
-def outcome_unknown(error: BaseException) -> bool:
-    """True when a write that raised ``error`` may have been committed all the same (I-44)."""
-    return isinstance(error, ConnectionFailed | RequestTimeout | Unavailable)
-
-
 def transient(error: BaseException) -> bool:
     """True when the same request may succeed later without anybody changing anything."""
     return isinstance(error, ConnectionFailed | RequestTimeout | Unavailable | Throttled)

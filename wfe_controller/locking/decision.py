@@ -24,9 +24,6 @@ from wfe_controller.locking.record import Holder, LastExecution, LockRecord, Wor
 UNKNOWN = "unknown"
 """Stands where the API wants a name and there is none to be known."""
 
-_SKEW_TOLERANCE = 1.0
-"""Stored instants are rounded up to whole seconds, so a wait may look up to this much longer than its window."""
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -104,10 +101,7 @@ class SkipExhausted(Skip):
 
 @dataclass(frozen=True, slots=True)
 class SkipCooling(Skip):
-    """Inside a backoff or a cooldown. ``skewed``: the stored time lies beyond any window, clocks have disagreed;
-    ``transitions.prune`` brings it back within the window."""
-
-    skewed: bool = False
+    """Inside a backoff or a cooldown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +243,7 @@ def _exhausted(record: LockRecord, entry: WorkflowEntry, now: datetime) -> SkipE
 def _cooling(
     record: LockRecord, entry: WorkflowEntry, until: datetime, window: float, now: datetime, *, failed: bool
 ) -> SkipCooling | None:
-    stored = (until - now).total_seconds()
-    remaining = min(stored, window)
+    remaining = min((until - now).total_seconds(), window)
     if remaining <= 0:
         return None
     allowed_at = rfc3339(now + timedelta(seconds=remaining))
@@ -275,7 +268,6 @@ def _cooling(
     return SkipCooling(
         *_skip(SkipReason.RECENTLY_REMEDIATED, message, now, recentRemediation=recent),
         remaining=remaining,
-        skewed=stored > window + _SKEW_TOLERANCE,
     )
 
 

@@ -55,9 +55,8 @@ def test_a_tekton_spec_reads_as_written() -> None:
     spec = parse_spec({"spec": TEKTON})
     assert spec.engine is Engine.TEKTON
     assert spec.target.canonical == "prod/deployment/web"
-    assert (spec.workflow_id, spec.workflow_version) == ("restart", "1.2")
+    assert spec.workflow_id == "restart"
     assert spec.parameters == {"REPLICAS": "3", "EMPTY": ""}
-    assert spec.correlation_id == "rr-1"
     assert spec.timeout == timedelta(minutes=30)
     assert spec.service_account_name == ""
     assert spec.definition_hash == ""
@@ -89,7 +88,7 @@ def test_the_workflow_id_of_steps_is_the_name_or_the_hash() -> None:
     assert parse_spec({"spec": explicit}).workflow_id != bare.workflow_id
     explicit["workflowDefinition"] |= {"name": "scale-up", "version": "2"}
     named = parse_spec({"spec": explicit})
-    assert (named.workflow_id, named.workflow_version) == ("scale-up", "2")
+    assert named.workflow_id == "scale-up"
 
 
 def test_a_parsed_spec_cannot_be_changed() -> None:

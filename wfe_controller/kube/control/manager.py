@@ -174,11 +174,6 @@ class Manager:
         age = self._clock.monotonic() - self._last_tick
         return CheckResult(age < LOOP_STUCK_SECONDS, "" if age < LOOP_STUCK_SECONDS else "event loop is stuck", age)
 
-    @property
-    def leader_tasks(self) -> list[str]:
-        """Names of the leader tasks that run now."""
-        return [name for name in self._supervisor.running(Group.LEADER) if name in self._leader]
-
     # ---- life
 
     async def run(self, stop: asyncio.Event) -> int:

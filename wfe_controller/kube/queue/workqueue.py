@@ -238,18 +238,9 @@ class WorkQueue(Generic[K]):
     # ---- looking
 
     @property
-    def shutting_down(self) -> bool:
-        return self._shutting_down
-
-    @property
     def processing(self) -> int:
         """Keys handed out and not done."""
         return len(self._processing)
-
-    def next_wakeup(self, key: K) -> float | None:
-        """Seconds until the pending wake-up of ``key``; None when it has none. A key that is overdue gives 0."""
-        wakeup = self._wakeups.get(key)
-        return None if wakeup is None else max(0.0, wakeup.ready_at - self._clock.monotonic())
 
     def report(self) -> None:
         """Tell the instruments the depth and the age of what is in processing (I-40); call it now and then."""
