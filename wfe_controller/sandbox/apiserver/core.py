@@ -129,6 +129,6 @@ class Answer:
     stored: Stored | None = None
     obj: Json | None = None
     data: bytes | None = None
-    """A finished body in plain JSON."""
+    """A finished body in plain JSON, with its line end."""
     text: str | None = None
     """A body that is no object (a log)."""

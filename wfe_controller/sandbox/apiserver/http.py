@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -21,7 +21,7 @@ from aiohttp.http import HttpVersion11
 
 from wfe_controller.sandbox.apiserver import message
 from wfe_controller.sandbox.apiserver.certificate import Certificate, self_signed
-from wfe_controller.sandbox.apiserver.message import ConnectionDropped, Stream
+from wfe_controller.sandbox.apiserver.message import ConnectionDropped, Response, Stream
 from wfe_controller.sandbox.apiserver.server import MAX_BODY, ApiServer
 from wfe_controller.sandbox.apiserver.status import too_large
 
@@ -30,6 +30,8 @@ KEEPALIVE_SECONDS = 75.0
 START_SECONDS = 10.0
 LINE = 32 * 1024
 READ_BUFFER = 256 * 1024
+PIECE = 256 * 1024
+"""Of an answer, written at once."""
 
 _log = structlog.get_logger("wfe.sandbox.apiserver")
 
@@ -94,7 +96,7 @@ class HttpFront:
             method=request.method,
             path=unquote(path),
             query=message.parse_query(query),
-            headers={name.lower(): ",".join(request.headers.getall(name)) for name in set(request.headers)},
+            headers=_headers(request),
             body=body,
         )
         try:
@@ -104,16 +106,21 @@ class HttpFront:
             return web.Response()  # into the void: the connection is gone
         if isinstance(answer_, Stream):
             return await self._stream(request, answer_)
+        if len(answer_.body) > PIECE:
+            return await self._stream(request, _pieces(answer_), len(answer_.body))
         response = web.Response(status=answer_.status, headers=answer_.headers, body=answer_.body)
         for warning in answer_.warnings:
             response.headers.add("Warning", warning)
         return response
 
-    async def _stream(self, request: web.BaseRequest, stream: Stream) -> web.StreamResponse:
+    async def _stream(self, request: web.BaseRequest, stream: Stream, length: int = 0) -> web.StreamResponse:
+        """``length`` of the whole body, 0 when it is not known."""
         response = web.StreamResponse(status=stream.status, headers=stream.headers)
         for warning in stream.warnings:
             response.headers.add("Warning", warning)
-        if request.version >= HttpVersion11:
+        if length:
+            response.content_length = length
+        elif request.version >= HttpVersion11:
             response.enable_chunked_encoding()
         try:
             writer = await response.prepare(request)
@@ -131,6 +138,25 @@ class HttpFront:
             if close is not None:
                 await close()
         return response
+
+
+def _headers(request: web.BaseRequest) -> dict[str, str]:
+    """By lower-case name; what comes more than once is joined, as HTTP allows it."""
+    found: dict[str, str] = {}
+    for name, value in request.headers.items():
+        name = name.lower()
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def _pieces(answer: Response) -> Stream:
+    """A large answer bit by bit, each sent before the next: the layers of a TLS connection copy what they are given."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        for start in range(0, len(answer.body), PIECE):
+            yield answer.body[start : start + PIECE]
+
+    return Stream(answer.status, answer.headers, lines(), answer.warnings)
 
 
 async def _body(request: web.BaseRequest) -> bytes | None:

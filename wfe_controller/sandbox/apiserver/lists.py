@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -248,19 +249,23 @@ def render_list(core: Core, call: Call, page: Page) -> Answer:
         items = [metadata_only(kind.load(stored), call.form) for stored in page.chosen]
         listed: Json = {"kind": "PartialObjectMetadataList", "apiVersion": call.form.version, "metadata": metadata}
         return Answer(200, obj={**listed, "items": items})
-    joined = b",".join([kind.encode_item(stored) for stored in page.chosen])
     encode = msgspec.json.encode
     if info.custom:
         metadata.setdefault("continue", "")
         head = b'{"apiVersion":%b,"items":[' % encode(info.api_version)
-        tail = b'],"kind":%b,"metadata":%b}' % (encode(info.list_kind), encode(metadata))
-        return Answer(200, data=head + joined + tail)
-    head = b'{"kind":%b,"apiVersion":%b,"metadata":%b,"items":[' % (
-        encode(info.list_kind),
-        encode(info.api_version),
-        encode(metadata),
-    )
-    return Answer(200, data=head + joined + b"]}")
+        tail = b'],"kind":%b,"metadata":%b}\n' % (encode(info.list_kind), encode(metadata))
+    else:
+        names = (encode(info.list_kind), encode(info.api_version), encode(metadata))
+        head, tail = b'{"kind":%b,"apiVersion":%b,"metadata":%b,"items":[' % names, b"]}\n"
+    # One buffer that grows: joining would hold every item and the whole at once, which for large lists is the peak.
+    body = io.BytesIO()
+    body.write(head)
+    for index, stored in enumerate(page.chosen):
+        if index:
+            body.write(b",")
+        body.write(kind.encode_item(stored))
+    body.write(tail)
+    return Answer(200, data=body.getvalue())
 
 
 def _table(core: Core, call: Call, chosen: Sequence[Stored], metadata: Json, *, columns: bool = True) -> Json:

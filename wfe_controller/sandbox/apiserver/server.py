@@ -226,7 +226,7 @@ class ApiServer:
             return Response(answer.code, {"Content-Type": "text/plain"}, answer.text.encode())
         if answer.data is not None:
             body = answer.data if call.form.plain else negotiation.reform(answer.data, call.form)
-            return Response(answer.code, headers, body if not call.form.plain else body + b"\n", warnings)
+            return Response(answer.code, headers, body, warnings)
         if answer.stored is not None and call.form.plain:
             return Response(answer.code, headers, call.kind.encode(answer.stored) + b"\n", warnings)
         obj = call.kind.load(answer.stored) if answer.stored is not None else answer.obj
