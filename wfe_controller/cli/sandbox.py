@@ -123,7 +123,8 @@ def _writable(path: Path | None) -> Path | None:
 
 
 def _is_terminal() -> bool:
-    return sys.stdout.isatty()
+    """Whether standard output is one on which the cursor can be moved."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
 def _write(text: str) -> None:

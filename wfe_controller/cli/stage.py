@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from wfe_controller.api.phases import TERMINAL
 from wfe_controller.cli.kubectl.style import Style
 from wfe_controller.cli.kubectl.tables import Column, elided, table
 from wfe_controller.cli.kubectl.views import shown_phase
@@ -21,17 +22,28 @@ from wfe_controller.locking.record import LockRecord, LockUnreadable
 from wfe_controller.sandbox.director import Ending
 from wfe_controller.sandbox.run import Scene
 
+TITLE = "One remediation of a target at a time; what is not safe to run is skipped."
 ABOUT = (
     "Each request (a WorkflowExecution) names a workflow and a target. The controller locks the target, runs the "
     "workflow as a Tekton pipeline, and remembers in the target's lock (a TargetLock) what the next request must know. "
     "What is not safe to run is skipped, with a reason."
 )
+TARGETS = "TARGETS, one lock each: who works on it, and when the next request may"
+REQUESTS = "REQUESTS, each runs a workflow on its target, or says why it does not"
 EVENTS = 4
-"""How many of the last are shown."""
+"""How many of the last are shown, and on a low terminal half of them."""
 LEAST_STORY = 3
+LEAST_REQUESTS = 4
+WIDE, WIDER = 100, 110
+"""From here on a table has room for what is nice to know."""
+BAR = 10
 NOTHING = "-"
 HINT = "ctrl-C ends the sandbox"
+AFTERWARDS = "# Look around: make demo SANDBOX=--keep. Step by step: docs/tutorial.md"
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+CLIP, WRAP = "\x1b[?7l", "\x1b[?7h"
+"""Lines longer than a narrow terminal are cut there: what wraps could not be redrawn in place."""
+_GOES_ON = " " * 11
 _END_OF_LINE, _BELOW = "\x1b[K", "\x1b[J"
 
 
@@ -54,7 +66,8 @@ class Stage:
         self._story: list[tuple[datetime, str]] = []
         self._said: dict[str, str] = {}
         self._drawn = 0
-        self._footer = HINT if stays else ""
+        self._footer = [HINT] if stays else []
+        self._kubeconfig = ""
         self._hidden = False
         self._ending: Ending | None = None
 
@@ -70,13 +83,16 @@ class Stage:
         for line in textwrap.wrap(ABOUT, self._style.width - 2):
             self._line(f"# {line}")
         if self._about:
-            self._line(f"# The story: {self._about}")
+            for line in textwrap.wrap(f"The story: {self._about}", self._style.width - 2):
+                self._line(f"# {line}")
         if self._stays:
-            self._line(f"# It stays when the story is over: {HINT}.")
+            self._line(f"# It stays: {HINT}.")
+            self._kubeconfig = f"export KUBECONFIG={kubeconfig}"
+            self._footer = [self._kubeconfig, HINT]
         self._line("")
         if self._live:
             self._hidden = True
-            self._write(HIDE)
+            self._write(HIDE + CLIP)
 
     def note(self, text: str) -> None:
         self._story.append((self._clock.now(), text))
@@ -96,14 +112,16 @@ class Stage:
 
     def ended(self, ending: Ending) -> None:
         self._ending = ending
-        self._footer = f"{closing(ending)}; {HINT}"
+        self._footer = [*filter(None, [self._kubeconfig]), f"{closing(ending)}; {HINT}"]
         if not (self._live and self._stays):
             self._line(f"\n{summary(ending, self._style)}")
+        if self._live and not self._stays and ending.ok:
+            self._line(self._style.dim(AFTERWARDS))
 
     def close(self) -> None:
-        """The cursor is shown again; what was drawn stays."""
+        """The terminal is as it was; what was drawn stays."""
         if self._hidden:
-            self._write(SHOW)
+            self._write(SHOW + WRAP)
             self._hidden = False
         if self._ending is not None and self._live and self._stays:
             self._line(f"\n{summary(self._ending, self._style)}")
@@ -117,27 +135,64 @@ class Stage:
         # What is higher than the terminal cannot be redrawn: the cursor does not leave the window.
         lines = lines[: max(rows - 1, 5)]
         up = f"\x1b[{self._drawn}A\r" if self._drawn else ""
-        self._write(up + "".join(f"{line}{_END_OF_LINE}\n" for line in lines) + _BELOW)
+        # Wiped before it is written: behind a line that is full the cursor stands on its last character.
+        self._write(up + "".join(f"{_END_OF_LINE}{line}\n" for line in lines) + _BELOW)
         self._drawn = len(lines)
 
 
 def screen(
-    scene: Scene, story: Sequence[tuple[datetime, str]], style: Style, *, rows: int = 50, footer: str = ""
+    scene: Scene, story: Sequence[tuple[datetime, str]], style: Style, *, rows: int = 50, footer: Sequence[str] = ()
 ) -> list[str]:
-    """The lines of one picture: none wider than the style's width, and not more than ``rows`` where that can be.
+    """The lines of one picture: none wider than the style's width, and fewer than ``rows`` where that can be.
 
-    Of the story the end stays; when even that is too much the events go.
+    On a low terminal first the story loses its beginning, then headings and blank lines go, then half of the events,
+    then requests that have ended. Targets, the last requests and events are always there.
     """
-    below = ["", style.bold("TARGETS, one lock each"), *_targets(scene, style)]
-    below += ["", style.bold("REQUESTS"), *_requests(scene, style)]
-    events = ["", style.bold("LAST EVENTS")]
-    events += [_event(event, scene.now, style) for event in scene.events[-EVENTS:]] or ["  none yet"]
-    last = ["", style.dim(footer)] if footer else []
-    told = _story(scene.now, story, style)
-    left = rows - 2 - len(below) - len(events) - len(last)  # one for the heading, one for the cursor
-    if left < min(len(told), LEAST_STORY):
-        events, left = [], left + len(events)
-    return [style.bold("WHAT HAPPENS"), *told[-max(left, 1) :], *below, *events, *last]
+    told, targets, order = _story(scene.now, story, style), _targets(scene, style), _in_order(scene.executions)
+    requests = _requests(scene, order, style)
+    events = [_event(event, scene.now, style) for event in scene.events[-EVENTS:]] or ["  none yet"]
+    last = [style.dim(line) for line in footer]
+    room = rows - 1  # one for the cursor
+    least = min(len(told), LEAST_STORY)
+    look = {"heads": True, "gaps": True}
+
+    def picture(told: Sequence[str], *, heads: bool, gaps: bool) -> list[str]:
+        blocks = [
+            [style.bold(TITLE)],
+            [*([style.bold("WHAT HAPPENS")] if heads else []), *told],
+            [*([style.bold(TARGETS)] if heads else []), *targets],
+            [*([style.bold(REQUESTS)] if heads else []), *requests],
+            [style.bold("LAST EVENTS"), *events],
+            last,
+        ]
+        lines: list[str] = []
+        for block in filter(None, blocks):
+            lines += [""] if gaps and lines else []
+            lines += block
+        return lines
+
+    def height() -> int:
+        """Without the story."""
+        return len(picture([""], **look)) - 1
+
+    for change in ({}, {"heads": False}, {"gaps": False}):
+        look |= change
+        if not look["heads"]:
+            events = events[-(EVENTS // 2) :]
+        if height() + least <= room:
+            break
+    else:
+        over = height() + least - room
+        requests = _requests(scene, order, style, most=max(len(order) - over - 1, LEAST_REQUESTS))
+    return picture(_end_of(told, max(room - height(), 1)), **look)
+
+
+def _end_of(told: list[str], most: int) -> list[str]:
+    """The last lines, but none that only goes on with what stood before them."""
+    end = told[-most:]
+    while len(end) > 1 and end[0].startswith(_GOES_ON):
+        end = end[1:]
+    return end
 
 
 def _story(now: datetime, story: Sequence[tuple[datetime, str]], style: Style) -> list[str]:
@@ -147,7 +202,7 @@ def _story(now: datetime, story: Sequence[tuple[datetime, str]], style: Style) -
         for line in textwrap.wrap(told, style.width - len(head), initial_indent="") or [""]:
             shown = style.bold(line) if number == len(story) else line
             lines.append(f"{head}{shown}")
-            head = " " * len(head)
+            head = _GOES_ON
     return lines or ["  nothing was asked for yet: create a WorkflowExecution"]
 
 
@@ -155,16 +210,16 @@ def _targets(scene: Scene, style: Style) -> list[str]:
     columns = [
         Column("TARGET", 24, 1),
         Column("STATE", 0, 0, _state),
-        Column("HELD OR BLOCKED BY", 18),
+        Column("BECAUSE OF", 15),
         Column("NEXT MAY RUN"),
     ]
     rows = []
     for obj in sorted(scene.locks, key=lambda obj: text(spec(obj).get("target"))):
-        rows.append([text(spec(obj).get("target")), *_lock_cells(obj, scene.now)])
-    return table(columns, rows, style).splitlines() if rows else ["  none yet"]
+        rows.append([text(spec(obj).get("target")), *_lock_cells(obj, scene.now, wide=style.width >= WIDE)])
+    return table(columns, rows, style).splitlines() if rows else ["  no target yet"]
 
 
-def _lock_cells(obj: Json, now: datetime) -> list[str]:
+def _lock_cells(obj: Json, now: datetime, *, wide: bool) -> list[str]:
     """STATE, who is the cause of it, and when the next execution may run."""
     try:
         record = LockRecord.from_object(obj)
@@ -174,45 +229,75 @@ def _lock_cells(obj: Json, now: datetime) -> list[str]:
         return ["Held", record.holder.name, "when released"]
     if record.block is not None:
         return ["Blocked", record.block.by_name or record.block.by_uid, "when cleared"]
-    times = [at for entry in record.workflows for at in (entry.next_allowed, entry.cooldown_until) if at and at > now]
-    if times:
-        return ["Cooling", NOTHING, f"in {age((min(times) - now).total_seconds())}"]
+    if (waits := next_allowed(record, now)) is not None:
+        workflow, at = waits
+        by = record.last_execution.name if record.last_execution is not None else NOTHING
+        return ["Waits", by, f"in {age((at - now).total_seconds())}" + (f" for {workflow}" if wide else "")]
     return ["Free", NOTHING, "now"]
+
+
+def next_allowed(record: LockRecord, now: datetime) -> tuple[str, datetime] | None:
+    """The workflow that may run again first, and when; None when none has to wait."""
+    times = [
+        (at, entry.workflow_id)
+        for entry in record.workflows
+        for at in [max(filter(None, (entry.next_allowed, entry.cooldown_until)), default=None)]
+        if at is not None and at > now
+    ]
+    return (min(times)[1], min(times)[0]) if times else None
 
 
 def _state(style: Style, state: str, cell: str) -> str:
     return style.alarm(cell) if state in ("Blocked", "Unreadable") else cell
 
 
-def _requests(scene: Scene, style: Style) -> list[str]:
+def _in_order(executions: Sequence[Json]) -> list[Json]:
+    """As they were created; those of one second as they came."""
+    return sorted(executions, key=lambda obj: text(metadata(obj).get("creationTimestamp")))
+
+
+def _requests(scene: Scene, order: Sequence[Json], style: Style, *, most: int | None = None) -> list[str]:
+    """With ``most``, those that have ended first go first, and are counted."""
+    wide, wider = style.width >= WIDE, style.width >= WIDER
     columns = [
         Column("REQUEST", 20, 2),
+        *([Column("WORKFLOW", 12, 1)] if wider else []),
         Column("TARGET", 9, 1),
         Column("PHASE", 0, 0, lambda style, phase, cell: style.phase(phase, cell)),
-        Column("DONE"),
+        Column("PROGRESS"),
         Column("REASON"),
     ]
+    left = list(order)
+    while most is not None and len(left) > most:
+        left.remove(next((obj for obj in left if shown_phase(obj) in TERMINAL), left[0]))
     several = len({namespace_of(obj) for obj in scene.executions}) > 1
     rows = []
-    for obj in sorted(scene.executions, key=lambda obj: (text(metadata(obj).get("creationTimestamp")), name_of(obj))):
+    for obj in left:
         rows.append(
             [
                 str(key_of(obj)) if several else name_of(obj),
+                *([text(mapping(spec(obj).get("workflowRef")).get("workflowId"))] if wider else []),
                 text(spec(obj).get("targetResource")).rpartition("/")[2],
                 shown_phase(obj),
-                done(obj),
+                done(obj, bar=wide),
                 text(status(obj).get("reason")) or NOTHING,
             ]
         )
-    return table(columns, rows, style).splitlines() if rows else ["  none yet"]
+    lines = table(columns, rows, style).splitlines() if rows else ["  no request yet"]
+    return lines if len(left) == len(order) else [*lines, f"  and {len(order) - len(left)} before them"]
 
 
-def done(obj: Json) -> str:
+def done(obj: Json, *, bar: bool = False) -> str:
     """Steps, or the part of the work, that are done."""
     found = status(obj)
     if isinstance(total := found.get("totalSteps"), int) and total:
-        return f"{found.get('completedSteps') or 0}/{total}"
-    return f"{found['progress']}%" if isinstance(found.get("progress"), int) else NOTHING
+        said, part = f"{found.get('completedSteps') or 0}/{total}", (found.get("completedSteps") or 0) / total
+    elif isinstance(found.get("progress"), int):
+        said, part = f"{found['progress']}%", found["progress"] / 100
+    else:
+        return NOTHING
+    full = round(min(max(part, 0), 1) * BAR)
+    return f"{said} [{'#' * full}{'-' * (BAR - full)}]" if bar else said
 
 
 def _cut(said: str, width: int, style: Style) -> str:
@@ -237,14 +322,27 @@ def changes(scene: Scene) -> list[tuple[str, str]]:
         state = f"held by {text(holder.get('name'))}" if holder else "free"
         if block:
             state += f", blocked: {text(block.get('reason'))}"
+        elif not holder and (waits := _waits(obj, scene.now)):
+            state += f", {waits}"
         out.append((f"lock/{name_of(obj)}", f"target   {text(spec(obj).get('target'))}  {state}"))
     for obj in sorted(scene.executions, key=lambda obj: (namespace_of(obj), name_of(obj))):
         found = status(obj)
-        progress = found.get("progress")
-        done = f"{progress}%" if isinstance(progress, int) and shown_phase(obj) == "Running" else ""
-        cells = [name_of(obj), shown_phase(obj), done, text(found.get("reason"))]
+        progress = done(obj) if shown_phase(obj) == "Running" else NOTHING
+        cells = [name_of(obj), shown_phase(obj), "" if progress == NOTHING else progress, text(found.get("reason"))]
         out.append((f"wfe/{namespace_of(obj)}/{name_of(obj)}", "request  " + "  ".join(filter(None, cells))))
+    for event in scene.events:
+        about = text(mapping(event.get("involvedObject")).get("name"))
+        said = f"{event.get('reason')}: {one_line(text(event.get('message')))}"
+        out.append((f"event/{metadata(event).get('uid')}", f"event    {about}  {said}"))
     return out
+
+
+def _waits(obj: Json, now: datetime) -> str:
+    try:
+        waits = next_allowed(LockRecord.from_object(obj), now)
+    except LockUnreadable:
+        return "its record cannot be read"
+    return f"{waits[0]} not before {waits[1]:%H:%M:%SZ}" if waits else ""
 
 
 def summary(ending: Ending, style: Style) -> str:
@@ -256,7 +354,8 @@ def summary(ending: Ending, style: Style) -> str:
             found = verdict.found if verdict.ok else f"{verdict.found}, not {verdict.expected}"
             rows.append(["yes" if verdict.ok else "NO", verdict.name, found])
         else:
-            rows.append([NOTHING, verdict.name, f"not waited for, was {verdict.found}"])
+            found = "not asked for any more" if verdict.found == "nothing" else f"not waited for, was {verdict.found}"
+            rows.append([NOTHING, verdict.name, found])
     return f"{table(columns, rows, style)}\n\n{style.bold(closing(ending))}"
 
 

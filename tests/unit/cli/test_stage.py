@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from wfe_controller.cli.kubectl.style import Style
-from wfe_controller.cli.stage import SHOW, Stage, screen, summary
+from wfe_controller.cli.stage import AFTERWARDS, SHOW, WRAP, Stage, screen, summary
 from wfe_controller.kube.clock import LoopClock, rfc3339
 from wfe_controller.sandbox.director import Ending, Verdict
 from wfe_controller.sandbox.run import Scene
@@ -106,7 +106,7 @@ def test_the_tables_name_the_holder_the_block_and_when_the_next_may_run() -> Non
     assert cells == {
         FRONTEND: ["Held", "restart-frontend", "when", "released"],
         CHECKOUT: ["Blocked", "resize-checkout", "when", "cleared"],
-        "shop/deployment/cart": ["Cooling", "-", "in", "4m"],
+        "shop/deployment/cart": ["Waits", "-", "in", "4m"],
         "shop/deployment/web": ["Free", "-", "now"],
         "restart-frontend": ["frontend", "Running", "1/2", "-"],
     }
@@ -131,13 +131,60 @@ def test_a_picture_fits_eighty_columns_and_the_terminals_height(rows: int, colou
         "lastTimestamp": rfc3339(NOW),
     }
     locks = [lock(FRONTEND, holder=holder("restart-frontend-0" * 4)), lock(CHECKOUT, block=BLOCK)]
-    lines = screen(scene(executions, locks, [event] * 9), story, style, rows=rows, footer="ctrl-C ends the sandbox")
+    lines = screen(
+        scene(executions, locks, [event] * 9),
+        story,
+        style,
+        rows=rows,
+        footer=["export KUBECONFIG=x", "ctrl-C ends the sandbox"],
+    )
     shown = [SGR.sub("", line) for line in lines]
     assert max(len(line) for line in shown) <= 80
     assert all("\x1b" not in line for line in shown)
     assert len(lines) < rows
     assert any("9: an" in line or "8: an" in line for line in shown), "the newest line of the story is there"
+    for head, least in (("TARGET  ", 2), ("REQUEST  ", 4), ("LAST EVENTS", 2)):
+        at = next(number for number, line in enumerate(shown) if line.startswith(head))
+        below = shown[at + 1 : at + 1 + least]
+        assert len(below) == least, head
+        assert all(line.strip() and not line.startswith(("LAST", "REQUEST", "export")) for line in below), (head, below)
     assert ("\x1b[" in "".join(lines)) is colour
+
+
+def test_many_requests_on_a_low_terminal_leave_those_that_run_and_the_last() -> None:
+    executions = [execution("first-runs", "Running"), *(execution(f"ended-{n}", "Completed") for n in range(30))]
+    executions.append(execution("last", "Skipped", "ResourceBusy"))
+    lines = screen(scene(executions, [lock(FRONTEND, holder=holder("first-runs"))]), [(NOW, "told")], PLAIN, rows=24)
+    assert len(lines) < 24
+    names = [line.split()[0] for line in lines]
+    assert {"first-runs", "last", "ended-29"} <= set(names)
+    gone = next(line for line in lines if line.startswith("  and "))
+    assert gone == f"  and {32 - sum(name.startswith(('first', 'ended-', 'last')) for name in names)} before them"
+
+
+def test_a_wide_terminal_shows_workflows_and_bars() -> None:
+    running = execution("restart-frontend", "Running", completedSteps=1, totalSteps=2)
+    running["spec"]["workflowRef"] = {"workflowId": "restart-deployment"}
+    shown = screen(scene([running], [lock("shop/deployment/cart", workflows=[COOLING])]), [], Style(120))
+    assert "restart-frontend  restart-deployment  frontend  Running  1/2 [#####-----]  -" in shown
+    assert any(line.endswith("in 4m for w") for line in shown)
+
+
+def test_plain_lines_tell_when_the_next_may_run_and_what_happened() -> None:
+    out: list[str] = []
+    stage = Stage(out.append, PLAIN, clock=LoopClock())
+    event = {
+        "metadata": {"uid": "1"},
+        "reason": "WorkflowSkipped",
+        "message": "RecentlyRemediated:\n\x1b[2Jtoo early",
+        "involvedObject": {"name": "again"},
+    }
+    for _ in range(2):
+        stage.show(scene([], [lock(FRONTEND, workflows=[COOLING])], [event]))
+    assert out == [
+        f"target   {FRONTEND}  free, w not before 12:04:00Z\n",
+        "event    again  WorkflowSkipped: RecentlyRemediated: ?[2Jtoo early\n",
+    ]
 
 
 def test_a_screen_is_redrawn_in_place_and_what_is_gone_is_wiped_away(tmp_path: Path) -> None:
@@ -150,10 +197,10 @@ def test_a_screen_is_redrawn_in_place_and_what_is_gone_is_wiped_away(tmp_path: P
     stage.close()
     assert terminal.lines[:above][1] == f"export KUBECONFIG={tmp_path / 'kubeconfig'}"
     now = terminal.lines[above - 1 :]
-    assert now.count("TARGETS, one lock each") == 1
+    assert sum(line.startswith("TARGETS, one lock each") for line in now) == 1
     assert not any("e5" in line for line in now)
     assert any(line.startswith("e0") and "Completed" in line for line in now)
-    assert terminal.written.endswith(SHOW), "the cursor comes back"
+    assert terminal.written.endswith(SHOW + WRAP), "the cursor comes back, and long lines are whole again"
 
 
 def test_the_summary_stands_below_the_last_picture() -> None:
@@ -162,7 +209,7 @@ def test_the_summary_stands_below_the_last_picture() -> None:
     stage.show(scene([execution("e0", "Completed")]))
     stage.ended(Ending([Verdict("e0", "Completed", "Completed")], 3.0, in_time=True))
     stage.show(scene([execution("e0", "Failed")]))
-    assert terminal.lines[-2] == "1 of 1 ended as expected, after 3.0 s"
+    assert terminal.lines[-3:] == ["1 of 1 ended as expected, after 3.0 s", AFTERWARDS, ""]
     assert not any("Failed" in line for line in terminal.lines)
 
 
@@ -174,3 +221,16 @@ def test_the_summary_names_expected_and_found_of_what_went_wrong() -> None:
         ["NO", "bad", "Completed, not Failed TaskFailed"],
     ]
     assert lines[-1] == "1 of 2 ended as expected, after 12.3 s"
+
+
+def test_the_summary_tells_what_was_not_waited_for() -> None:
+    verdicts = [
+        Verdict("bad", "Failed TaskFailed", "Completed"),
+        Verdict("runs", "Completed", "Running", open=True),
+        Verdict("later", "Completed", "nothing", open=True),
+    ]
+    lines = summary(Ending(verdicts, 1.0, in_time=True), PLAIN).splitlines()
+    assert [line.split(maxsplit=2) for line in lines[2:4]] == [
+        ["-", "runs", "not waited for, was Running"],
+        ["-", "later", "not asked for any more"],
+    ]
