@@ -1,8 +1,9 @@
 """Who we are and whom we trust, kept fresh: bearer token and TLS files that other processes rotate under us.
 
-Neighbour: ``transport`` loads the configuration (the only place that knows the Kubernetes library) and asks here
-before every request. Kept here (user pain W10): a rotated token is used at most 60 s later, and at once after a 401;
-a changed CA or client certificate gives a new SSL context; a file caught half-written never replaces what works.
+Neighbours: ``connection`` loads the configuration (the only place that knows the Kubernetes library), ``transport``
+asks here before every request. Kept here (user pain W10): a rotated token is used at most 60 s later, and at once
+after a 401; a changed CA or client certificate gives a new SSL context; a file caught half-written never replaces
+what works.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Its packages import every generated model and API class when they are first touc
 that never runs here. What reads configuration, tokens and TLS files needs none of that, so those modules are imported
 under stand-ins for their two parent packages, which are taken away again: whoever imports the library afterwards gets
 the whole of it. Whatever does not go as expected, the plain import follows (docs/decisions/0009). Neighbour:
-``transport``.
+``connection``.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The Kubernetes library loads configuration, authentication and TLS settings; sessions, timeouts, errors and line
 cutting are ours (its own client sends requests without any timeout and cannot replace a CA: libraries.md C1-C3).
-Neighbours: ``library`` has what is used of it, ``credentials`` keeps token and certificates fresh, ``lines`` cuts
-watch streams, ``api`` knows verbs.
+Neighbours: ``connection`` loads the configuration, ``credentials`` keeps token and certificates fresh, ``lines`` cuts
+watch streams, ``sockets`` knows what is open, ``api`` knows verbs.
 
 Kept here: every wait has an end (user pain W1, W7); watches have connections of their own and never starve requests;
 nothing is sent after the write gate's verdict but by the very next step (E1); nothing is silently sent twice.
@@ -12,12 +12,10 @@ nothing is sent after the write gate's verdict but by the very next step (E1); n
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -25,39 +23,22 @@ import aiohttp
 import structlog
 
 from wfe_controller import __version__
-from wfe_controller.kube.client.credentials import Credentials, CredentialsFailed, Identity, Loader
-from wfe_controller.kube.client.library import (
-    ConfigException,
-    Configuration,
-    InClusterConfigLoader,
-    KubeConfigLoader,
-    load_kube_config,
-)
+from wfe_controller.kube.client.connection import ConnectionSettings, loader_for
+from wfe_controller.kube.client.credentials import Credentials, CredentialsFailed, Identity
 from wfe_controller.kube.client.lines import MAX_LINE, LineSplitter
 from wfe_controller.kube.client.sockets import Sockets
 from wfe_controller.kube.clock import Clock
 from wfe_controller.kube.errors import ConnectionFailed, KubeConfigError, NotLeading, RequestTimeout
 
-SERVICE_ACCOUNT_DIR = "/var/run/secrets/kubernetes.io/serviceaccount"
+__all__ = ["ConnectionSettings", "LineStream", "Response", "Transport"]
+
 KEEPALIVE_SECONDS = 30.0
 REQUEST_CONNECTIONS = 50
 WATCH_CONNECTIONS = 100
-LOAD_SECONDS = 30.0
-"""For an exec plugin: the library waits for it without any limit."""
 _NEVER = 1e9
 """aiohttp rounds timeouts above its ceil_threshold up to a whole second; ours must not outlive the lease."""
 
 _log = structlog.get_logger("wfe.kube.client")
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSettings:
-    """Where to connect. Nothing given: KUBECONFIG, else the pod's service account, else ~/.kube/config."""
-
-    kubeconfig: str | None = None
-    context: str | None = None
-    user_agent: str = "wfe-controller"
-    service_account_dir: str = SERVICE_ACCOUNT_DIR
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +169,7 @@ class Transport:
     @classmethod
     async def connect(cls, settings: ConnectionSettings, *, clock: Clock) -> Transport:
         """Load the configuration; no request is sent yet. Raises KubeConfigError, one line."""
-        loader, namespace = await _loader(settings)
+        loader, namespace = loader_for(settings)
         credentials = Credentials(loader, clock)
         try:
             await credentials.load()
@@ -365,98 +346,3 @@ def _has_host(server: str) -> bool:
         return bool(urlsplit(server).hostname)
     except ValueError:
         return False
-
-
-async def _loader(settings: ConnectionSettings) -> tuple[Loader, Callable[[], str | None]]:
-    """How to read the identity for these settings, and the namespace once it was read."""
-    explicit = settings.kubeconfig or os.environ.get("KUBECONFIG")
-    directory = Path(settings.service_account_dir)
-    if not explicit and not settings.context and (directory / "token").is_file():
-        return _in_cluster(directory)
-    return _from_kubeconfig(explicit or str(Path.home() / ".kube" / "config"), settings.context)
-
-
-def _in_cluster(directory: Path) -> tuple[Loader, Callable[[], str | None]]:
-    async def load(from_scratch: bool) -> Identity:
-        configuration = Configuration()
-        try:
-            InClusterConfigLoader(
-                token_filename=str(directory / "token"), cert_filename=str(directory / "ca.crt")
-            ).load_and_set(configuration)
-        except (ConfigException, OSError, ValueError) as error:
-            raise CredentialsFailed(f"service account in {directory}: {error}") from error
-        return _identity(configuration, f"service account in {directory}")
-
-    def namespace() -> str | None:
-        try:
-            return (directory / "namespace").read_text().strip() or None
-        except FileNotFoundError:
-            return None
-
-    return load, namespace
-
-
-def _from_kubeconfig(paths: str, context: str | None) -> tuple[Loader, Callable[[], str | None]]:
-    """``paths`` as in KUBECONFIG, several separated by colons; at least one must exist."""
-    kept: tuple[KubeConfigLoader, Identity] | None = None
-
-    async def load(from_scratch: bool) -> Identity:
-        nonlocal kept
-        if not _any_file(paths):
-            raise CredentialsFailed(f"kubeconfig {paths}: no such file")
-        if kept and not from_scratch and _plugin_token_without_end(kept[0]):
-            return kept[1]
-        configuration = Configuration()
-        try:
-            async with asyncio.timeout(LOAD_SECONDS):
-                if kept and not from_scratch:
-                    # The loader remembers when its exec token ends and reads files anew.
-                    loader = kept[0]
-                    await loader.load_and_set(configuration)
-                else:
-                    # persist_config=True would write refreshed tokens back, by a call that does not fit its callee.
-                    loader = await load_kube_config(paths, context, configuration, persist_config=False)
-        except Exception as error:  # a bad file makes the library raise anything; told as one line
-            raise CredentialsFailed(f"kubeconfig {paths}: {' '.join(_config_fault(error).split())}") from error
-        kept = (loader, _identity(configuration, f"kubeconfig {paths}"))
-        return kept[1]
-
-    def namespace() -> str | None:
-        current = (kept[0].current_context if kept else None) or {}
-        return (current.get("context") or {}).get("namespace") or None
-
-    return load, namespace
-
-
-def _config_fault(error: Exception) -> str:
-    match error:
-        case TimeoutError():
-            return f"the credential plugin gave no answer in {LOAD_SECONDS:g} s"
-        case ConfigException() | OSError():
-            return str(error)
-        case _:
-            return f"not a kubeconfig, or its context lacks cluster or user ({_describe(error)})"
-
-
-def _any_file(paths: str) -> bool:
-    return any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep) if path)
-
-
-def _plugin_token_without_end(loader: KubeConfigLoader) -> bool:
-    """Such a token is good until the server refuses it (as in client-go); asking again each minute runs a program."""
-    # The library's own refresh_token() looks at the same two attributes; there is no public way.
-    return "exec" in (loader._user or ()) and not hasattr(loader, "exec_plugin_expiry")
-
-
-def _identity(configuration: Configuration, source: str) -> Identity:
-    return Identity(
-        source=source,
-        server=configuration.host or "",
-        authorization=configuration.api_key.get("BearerToken", "").strip(),
-        ca_file=configuration.ssl_ca_cert,
-        cert_file=configuration.cert_file,
-        key_file=configuration.key_file,
-        verify=bool(configuration.verify_ssl),
-        tls_server_name=configuration.tls_server_name,
-        proxy=configuration.proxy,
-    )
