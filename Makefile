@@ -3,6 +3,7 @@
 #   make test                   lint, then every tier that can run here; tells what could not run and how to get it
 #   make test REQUIRE_TIERS=1   the same, and a tier that cannot run fails (CI)
 #   make test TIERS="unit model"   only these
+#   make test WORKERS=1         one test after the other
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -10,6 +11,8 @@ VENV ?= .venv
 # An environment that somebody else prepared (tox) is used by setting BIN and READY, e.g. make lint BIN=/path/bin READY=
 BIN ?= $(VENV)/bin
 REQUIRE_TIERS ?= 0
+# Much of the time is waiting for servers: two workers take little more memory and half the time.
+WORKERS ?= 2
 TIERS := unit model protocol contract sim integration e2e
 MIN_COVERAGE := 90
 
@@ -22,6 +25,8 @@ COVERAGE := --cov --cov-report=term:skip-covered --cov-report=html:.work/coverag
 ifeq ($(REQUIRE_TIERS),1)
 COVERAGE += --cov-fail-under=$(MIN_COVERAGE)
 endif
+
+SHARED := $(if $(filter 1,$(WORKERS)),,-n $(WORKERS) --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
 .PHONY: help test lint format $(TIERS) cluster cluster-down servers node coverage crash recordings demo demo-real lock crds clean
@@ -40,7 +45,7 @@ $(READY): $(INPUTS)
 
 # One pytest for all tiers: one count and one closing line, which is what CI reads, and coverage of all tiers together.
 test: lint servers node ## lint and every tier, with coverage; REQUIRE_TIERS=1: all must run
-	TEST_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q $(COVERAGE)
+	TEST_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q $(SHARED) $(COVERAGE)
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -64,7 +69,7 @@ cluster-down:
 	$(PYTHON) -m hack.cluster down
 
 coverage: $(READY) servers node ## every tier, and fail under the threshold
-	TEST_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q --cov --cov-report=term-missing:skip-covered \
+	TEST_TIERS="$(TIERS)" $(BIN)/python -m pytest $(TIERS:%=tests/%) -q $(SHARED) --cov --cov-report=term-missing:skip-covered \
 	  --cov-report=html:.work/coverage --cov-fail-under=$(MIN_COVERAGE)
 
 servers: $(READY) ## build etcd, kube-apiserver, Tekton ... once, into the cache (or take KUBEBUILDER_ASSETS)

@@ -2,6 +2,9 @@
 
 ``make test`` names the tiers it wants in TEST_TIERS. A wanted tier of which not one test ran is told at the end with
 its reason; with REQUIRE_TIERS=1 (as CI sets) it fails the run, so that a green run never means "nobody looked".
+
+With workers (``-n 2``), whatever shares a server runs in one of them: the whole e2e tier, and elsewhere each file on
+each of the servers it runs on.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling, Scheduling
 
 TESTS = Path(__file__).parent / "tests"
 
@@ -27,7 +31,8 @@ class Tiers:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         tier = report.nodeid.removeprefix("tests/").partition("/")[0]
         if report.skipped:
-            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            # A worker sends the tuple of place and reason as a list.
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple | list) else str(report.longrepr)
             self._skipped.setdefault(tier, Counter())[reason.removeprefix("Skipped: ")] += 1
         elif report.when == "call" or report.failed:
             self._ran[tier] += 1
@@ -63,5 +68,29 @@ def _has_tests(tier: str) -> bool:
     return any((TESTS / tier).rglob("test_*.py"))
 
 
+class Scopes(LoadScopeScheduling):
+    """What one worker does in one go, so that no two workers start the same server in turns."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if file.startswith("tests/e2e/"):  # one machine has one node
+            return "e2e"
+        server = next((name for name in ("embedded", "real") if name in test.partition("[")[2]), "")
+        return f"{file} {server}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scopes(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For workers the longest piece that cannot be shared comes first: the others fill the time beside it."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Tiers(os.environ.get("TEST_TIERS", "").split()), "tiers")
+    if not hasattr(config, "workerinput"):  # the one who hears of every test
+        config.pluginmanager.register(Tiers(os.environ.get("TEST_TIERS", "").split()), "tiers")
