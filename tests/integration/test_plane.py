@@ -115,16 +115,9 @@ def test_a_service_account_has_only_what_is_bound(plane: Plane, namespace: str) 
     kubeconfig = plane.kubeconfig_for("default", namespace)
     arguments = ("auth", "can-i", "get", "pods", "-n", namespace)
     assert plane.kubectl(*arguments, kubeconfig=kubeconfig).stdout.strip() == "no"
-    plane.kubectl(
-        "create",
-        "rolebinding",
-        "viewer",
-        "-n",
-        namespace,
-        "--clusterrole=view",
-        f"--serviceaccount={namespace}:default",
-        check=True,
-    )
+    plane.kubectl("create", "role", "viewer", "-n", namespace, "--verb=get", "--resource=pods", check=True)
+    account = f"--serviceaccount={namespace}:default"
+    plane.kubectl("create", "rolebinding", "viewer", "-n", namespace, "--role=viewer", account, check=True)
     eventually(lambda: plane.kubectl(*arguments, kubeconfig=kubeconfig).stdout.strip() == "yes")
 
 
@@ -137,13 +130,13 @@ def test_a_refusal_carries_the_servers_message(plane: Plane) -> None:
 
 def test_a_paused_server_keeps_its_port_and_answers_nothing(plane: Plane) -> None:
     """A hung server is not a dead one: connections open, no answer comes, and afterwards it is as before."""
-    plane.pause_process("registry")
+    plane.pause_process("kube-apiserver")
     try:
-        assert plane.processes.records["registry"].alive
-        assert not plane.healthy("registry")
+        assert plane.processes.records["kube-apiserver"].alive
+        assert not plane.healthy("kube-apiserver")
     finally:
-        plane.resume_process("registry")
-    assert plane.healthy("registry")
+        plane.resume_process("kube-apiserver")
+    assert plane.healthy("kube-apiserver")
 
 
 def test_the_audit_log_counts_requests(plane: Plane, kubelet: Kubelet) -> None:

@@ -22,7 +22,16 @@ from tests.support.playedpods import PlayedPods
 Kind = Literal["real", "embedded"]
 KINDS: Sequence[Kind] = get_args(Kind)
 
-NOT_EMBEDDED: Mapping[str, str] = {}
+_MEMORY = "what the embedded server knows is the memory of its process: it does not come back after its end"
+_SERVERS = "it is about the processes of the real servers"
+NOT_EMBEDDED: Mapping[str, str] = {
+    "controller/test_outages.py::test_a_killed_server_is_waited_for": _MEMORY,
+    "kubectl/test_explain_waiting.py::test_quota_that_is_used_up": "the embedded server has no quotas",
+    "test_demo.py::test_the_demo_ends_as_told_and_leaves_no_plane": "it is the demo on real servers",
+    "test_plane.py::test_the_api_server_can_go_away_and_come_back": _MEMORY,
+    "test_plane_lifecycle.py::test_a_killed_owner_leaves_nothing_behind_the_next_start": _SERVERS,
+    "test_plane_lifecycle.py::test_up_twice_env_status_down": _SERVERS,
+}
 """``file::test`` below tests/integration -> why. One line each: there is no other way to leave a test out."""
 
 
