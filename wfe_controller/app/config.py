@@ -3,167 +3,53 @@
 Precedence: flags > environment > YAML file > defaults (app/layers merges them and remembers where each value came
 from). Validation happens once, at the end, over the merged values; a problem is one line naming key, value, origin
 and remedy. Durations are float seconds in Python and Go duration strings (``1m30s``) everywhere else.
-Only this module and api/ know pydantic.
+Neighbours: app/config_values has what a single value may be, app/config_rules what holds between several.
+Only these modules and api/ know pydantic.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from wfe_controller.api.durations import DurationError, parse_duration
-from wfe_controller.app.addresses import parse_address
 from wfe_controller.app.config_rules import combinations, explain, go_duration, problem_line
+from wfe_controller.app.config_values import (
+    CONTROLLERS,
+    AddressText,
+    Blank,
+    Controllers,
+    Duration,
+    DurationOrOff,
+    Engines,
+    HttpUrl,
+    Level,
+    Names,
+    Namespace,
+    Namespaces,
+    Number,
+    ObjectName,
+    ObjectNames,
+    Rate,
+    Registries,
+    lower,
+    seconds,
+)
 from wfe_controller.app.exits import ConfigError
 from wfe_controller.app.layers import KeyPath, Layers, dotted, env_name
 
 DEFAULT_PATH = Path("/etc/workflowexecution/config.yaml")
-CONTROLLERS = ("workflowexecution",)
 RESERVED_TOKENS = 5  # of client.burst, kept by the throttle for leases and terminal writes
 
-_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_DNS_SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?(/[a-z0-9._/-]+)?")
-
 T = TypeVar("T")
-
-
-def _refuse(rule: str) -> PydanticCustomError:
-    # The text goes in as a context value: braces in it would be read as a template.
-    return PydanticCustomError("setting", "{rule}", {"rule": rule})
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, float):  # Python callers; YAML and text have no way to make sense of a bare number
-        return value
-    hint = "write a duration with its unit, like 90s, 5m or 1h30m"
-    if not isinstance(value, str):
-        raise _refuse(f"not a duration; {hint}")
-    try:
-        return parse_duration(value.strip()).total_seconds()
-    except DurationError:
-        raise _refuse(f"not a duration; {hint}") from None
-
-
-def _positive(value: float) -> float:
-    if value <= 0:
-        raise _refuse("must be longer than 0; write it like 10s or 5m")
-    return value
-
-
-def _not_negative(value: float) -> float:
-    if value < 0:
-        raise _refuse("must not be negative; 0s turns it off")
-    return value
-
-
-def _address(value: str) -> str:
-    try:
-        parse_address(value)
-    except ValueError as error:
-        raise _refuse(f"not an address; {error}") from None
-    return value
-
-
-def _matching(pattern: re.Pattern[str], rule: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise _refuse(rule)
-        return value
-
-    return check
-
-
-def _split(value: object) -> object:
-    """Lists may come as text from the environment and from flags: ``a,b`` or a JSON array."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise _refuse("not a list; write a,b or a JSON array") from None
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(value)) != len(value):
-        raise _refuse("names something twice; remove the repetition")
-    return value
-
-
-def _number(value: object) -> object:
-    if isinstance(value, bool):  # pydantic would read YAML's "yes" as 1
-        raise _refuse("must be a number")
-    return value
-
-
-def _lower(value: object) -> object:
-    return value.strip().lower() if isinstance(value, str) else value
-
-
-def _level(value: object) -> object:
-    return "warning" if _lower(value) == "warn" else _lower(value)
-
-
-def _blank_is_unset(value: object) -> object:
-    return None if value == "" else value
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _refuse("not a URL; write it like http://data-storage-service:8080")
-    return value
-
-
-def _known_controller(value: str) -> str:
-    if value not in CONTROLLERS:
-        raise _refuse(f"this version has no such controller; use {', '.join(CONTROLLERS)}")
-    return value
-
-
-_AnyDuration = Annotated[float, BeforeValidator(_seconds)]
-Duration = Annotated[_AnyDuration, AfterValidator(_positive)]
-DurationOrOff = Annotated[_AnyDuration, AfterValidator(_not_negative)]
-Number = Annotated[int, BeforeValidator(_number)]
-Rate = Annotated[float, BeforeValidator(_number)]
-AddressText = Annotated[str, AfterValidator(_address)]
-_NAME_RULE = "write lower-case letters, digits and '-', starting and ending with a letter or digit"
-Namespace = Annotated[str, AfterValidator(_matching(_DNS_LABEL, f"not a namespace name; {_NAME_RULE}, at most 63"))]
-ObjectName = Annotated[
-    str,
-    AfterValidator(_matching(_DNS_SUBDOMAIN, f"not an object name; {_NAME_RULE}, parts joined by '.', at most 253")),
-]
-Registry = Annotated[
-    str,
-    AfterValidator(_matching(_REGISTRY, "not a registry; write host[:port][/path], like registry.example.com/team")),
-]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_distinct)]
-Namespaces = Annotated[tuple[Namespace, ...], BeforeValidator(_split), AfterValidator(_distinct)]
-ObjectNames = Annotated[tuple[ObjectName, ...], BeforeValidator(_split), AfterValidator(_distinct)]
-Registries = Annotated[tuple[Registry, ...], BeforeValidator(_split), AfterValidator(_distinct)]
-Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]
-Engines = Annotated[tuple[Literal["tekton", "steps"], ...], BeforeValidator(_split), AfterValidator(_distinct)]
-Controllers = Annotated[
-    tuple[Annotated[str, AfterValidator(_known_controller)], ...], BeforeValidator(_split), AfterValidator(_distinct)
-]
-HttpUrl = Annotated[str, AfterValidator(_url)]
-Blank = BeforeValidator(_blank_is_unset)
 
 
 def _is(default: T, about: str, *, reload: bool = False) -> T:
@@ -255,7 +141,7 @@ class StepsSettings(Section):
 
 
 class PoliciesSettings(Section):
-    mode: Annotated[Literal["off", "observe", "enforce"], BeforeValidator(_lower)] = _is(
+    mode: Annotated[Literal["off", "observe", "enforce"], BeforeValidator(lower)] = _is(
         "enforce", "what a failing condition does; safety policies always enforce", reload=True
     )
     conditions_config_map: ObjectName = _is("kubernaut-workflow-conditions", "ConfigMap of the conditions")
@@ -279,7 +165,7 @@ class AuditSpool(Section):
 
 
 class AuditSettings(Section):
-    sink: Annotated[Literal["log", "file", "http"], BeforeValidator(_lower)] = _is("log", "where audit events go")
+    sink: Annotated[Literal["log", "file", "http"], BeforeValidator(lower)] = _is("log", "where audit events go")
     file: AuditFile = AuditFile()
     http: AuditHttp = AuditHttp()
     spool: AuditSpool = AuditSpool()
@@ -295,7 +181,7 @@ class ClientSettings(Section):
 
 class LoggingSettings(Section):
     level: Level = _is("info", "debug, info, warning or error", reload=True)
-    format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = _is("json", "json or console")
+    format: Annotated[Literal["json", "console"], BeforeValidator(lower)] = _is("json", "json or console")
 
 
 class Settings(BaseSettings):
@@ -436,7 +322,7 @@ def _leaves(model: type[BaseModel], prefix: KeyPath) -> Iterator[Setting]:
             yield from _leaves(info.annotation, path)
             continue
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        is_duration = _read_by(_seconds, *info.metadata, info.annotation)
+        is_duration = _read_by(seconds, *info.metadata, info.annotation)
         yield Setting(path, info.default, info.description or "", bool(extra.get("reload")), is_duration)
 
 

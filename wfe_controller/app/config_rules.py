@@ -1,6 +1,6 @@
 """Rules between settings, and the words in which a wrong setting is told.
 
-Neighbour of app/config, which owns the keys and their single-value rules. Pure; knows no pydantic.
+Neighbours: app/config owns the keys, app/config_values the rules of single values. Pure; knows no pydantic.
 """
 
 from __future__ import annotations
