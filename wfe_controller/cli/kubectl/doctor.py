@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import click
 
 from wfe_controller.api.names import (
     API_VERSION,
+    GROUP,
     LEASE_NAME,
     PIPELINERUNS,
     RUNNER_SERVICE_ACCOUNT,
@@ -20,12 +21,13 @@ from wfe_controller.api.names import (
     WORKFLOWEXECUTIONS,
 )
 from wfe_controller.app.doctor import Row, Verdict, fail, ok, warn
-from wfe_controller.cli.doctor import as_text
 from wfe_controller.cli.kubectl.explain.facts import Facts, Leader, Unread
+from wfe_controller.cli.kubectl.explain.gather import leases_elsewhere, looked_twice
 from wfe_controller.cli.kubectl.options import Places, cluster_options, output_option
 from wfe_controller.cli.kubectl.output import machine
-from wfe_controller.cli.kubectl.session import Session, run
-from wfe_controller.cli.kubectl.words import age
+from wfe_controller.cli.kubectl.session import Session, refused, run
+from wfe_controller.cli.kubectl.style import Style
+from wfe_controller.cli.kubectl.words import age, plural, wrapped
 from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.errors import Forbidden, KubeError, NotFound
 from wfe_controller.kube.objects import (
@@ -44,7 +46,11 @@ from wfe_controller.kube.objects import (
     text,
 )
 
-OPERATOR_ROLE = "kubernaut-workflowexecution-operator"
+VIEWER, REQUESTER, OPERATOR = (f"kubernaut-workflowexecution-{role}" for role in ("viewer", "requester", "operator"))
+
+
+UNCUT = 10_000
+"""The width of a pipe: one line a check, for grep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +105,36 @@ def rights_rows(refused: Sequence[tuple[Need, str]]) -> list[Row]:
     for need, namespace in refused:
         say = fail if need.vital else warn
         seen = f"you may not {need.verb} {need.resource.group_resource} in {namespace} ({need.commands})"
-        rows.append(say("your rights", seen, f"ask for a role with it, such as {OPERATOR_ROLE}"))
+        rows.append(say("your rights", seen, f"ask for {_role_with(need, namespace)}"))
     return rows
+
+
+def _role_with(need: Need, namespace: str) -> str:
+    """A role that has it: ours, or what every cluster has (Tekton adds its kinds to ``view``)."""
+    if need.resource.group == GROUP:
+        role = {"patch": OPERATOR, "create": REQUESTER}.get(need.verb, VIEWER)
+        return f"the ClusterRole {role} in {namespace}"
+    if need.resource is LEASES:
+        return f"a Role in {namespace} with {need.verb} on {need.resource.plural}"
+    return f"the ClusterRole view in {namespace}"
+
+
+def as_text(rows: Sequence[Row], width: int) -> str:
+    """A line a check, what it saw and the remedy folded to ``width``, and a sum."""
+    names = max((len(row.name) for row in rows), default=0)
+    lines = []
+    for row in rows:
+        mark = row.verdict.upper() if row.verdict is Verdict.FAIL else row.verdict
+        room = max(30, width - names - 8)
+        first, *more = wrapped(row.seen, room, cut_words=True)
+        lines.append(f"{mark:<4}  {row.name:<{names}}  {first}".rstrip())
+        if row.remedy:
+            remedy, *rest = wrapped(row.remedy, room - 3, cut_words=False)
+            more += [f"-> {remedy}", *(f"   {line}" for line in rest)]
+        lines += [f"{'':<4}  {'':<{names}}  {line}" for line in more]
+    counts = {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}
+    told = (plural(counts[Verdict.WARN], "warning"), plural(counts[Verdict.FAIL], "failure"))
+    return "\n".join([*lines, ", ".join([f"{counts[Verdict.OK]} ok", *told])])
 
 
 def lease_row(facts: Facts) -> Row:
@@ -111,7 +145,13 @@ def lease_row(facts: Facts) -> Row:
     ago = f"renewed {age((facts.now - renewed).total_seconds())} ago" if renewed is not None else "never renewed"
     where = f"Lease {facts.home}/{LEASE_NAME}"
     remedy = f"is the controller installed there? {facts.commands.kubectl('get', 'pods', namespace=facts.home)}"
+    if facts.leads_elsewhere:
+        there = facts.commands.at_home(facts.leads_elsewhere[0]).wfe("doctor")
+        remedy = f"one leads in {', '.join(facts.leads_elsewhere)}: {there}"
     match facts.leader:
+        case Leader.ALIVE if facts.skew:
+            who = f"{text(held.get('holderIdentity'))} leads; {facts.skew}"
+            return warn("controller", who, "set the clock of its node: deadlines and cooldowns are kept by it")
         case Leader.ALIVE:
             return ok("controller", f"{text(held.get('holderIdentity'))} leads, {ago}")
         case Leader.SILENT:
@@ -142,9 +182,8 @@ class Examination:
             try:
                 rows += [row async for row in check()]
             except KubeError as error:
-                rows.append(
-                    fail(name, f"could not ask: {error}", "correct the connection or the rights, then try again")
-                )
+                refusal = refused(error, self._session)
+                rows.append(fail(name, f"could not ask: {refusal.reason}", refusal.next))
                 if name == "server":
                     break
         return rows
@@ -158,7 +197,8 @@ class Examination:
         yield ok("you", f"{who}, in namespace {self._session.namespace}")
 
     async def _kinds(self) -> AsyncIterator[Row]:
-        remedy = "install the CRDs: wfe-controller manifests crds | kubectl apply --server-side -f -"
+        apply = self._session.commands.kubectl("apply", "--server-side", "-f", "-")
+        remedy = f"install the CRDs: wfe-controller manifests crds | {apply}"
         try:
             served = await self._session.api.raw("GET", f"/apis/{API_VERSION}")
         except NotFound:
@@ -182,9 +222,11 @@ class Examination:
             lease = Unread("the Lease", "forbidden")
         now = await session.now()
         nobody = ObjectKey("", "")
-        yield lease_row(
-            Facts(nobody, now, None, session.home, session.execution, lease=lease, commands=session.commands)
-        )
+        seen = Facts(nobody, now, None, session.home, session.execution, lease=lease, commands=session.commands)
+        seen = await looked_twice(session, seen)
+        if seen.leader is Leader.NONE:
+            seen = replace(seen, leads_elsewhere=await leases_elsewhere(session))
+        yield lease_row(seen)
 
     async def _tekton(self) -> AsyncIterator[Row]:
         try:
@@ -240,5 +282,6 @@ def doctor(output: str | None, places: Places) -> int:
         checks = [{**asdict(row), "verdict": str(row.verdict)} for row in rows]
         click.echo(machine({"ok": good, "checks": checks}, output))
     else:
-        click.echo(as_text(rows))
+        style = Style.of_terminal()
+        click.echo(as_text(rows, style.width if style.cut else UNCUT))
     return 0 if good else 1

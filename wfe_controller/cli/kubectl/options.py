@@ -19,7 +19,7 @@ from wfe_controller.api.names import (
     TARGETLOCKS,
     WORKFLOWEXECUTIONS,
 )
-from wfe_controller.cli.kubectl.words import CommandLine, is_placeholder
+from wfe_controller.cli.kubectl.words import HOME, CommandLine, is_placeholder
 from wfe_controller.kube.objects import Resource
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,7 +45,7 @@ class Places:
             connection += ("--context", self.context)
         places: tuple[str, ...] = ()
         if self.home != DEFAULT_CONTROLLER_NAMESPACE:
-            places += ("--controller-namespace", self.home)
+            places += (HOME, self.home)
         if self.execution != DEFAULT_EXECUTION_NAMESPACE:
             places += ("--execution-namespace", self.execution)
         return CommandLine(connection, places)
@@ -79,7 +79,7 @@ def cluster_options(command: F) -> F:
         click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file; else KUBECONFIG or ~/.kube/config."),
         click.option("--context", metavar="NAME", help="Context of the kubeconfig."),
         click.option(
-            "--controller-namespace",
+            HOME,
             metavar="NS",
             envvar="WFE_CONTROLLER__NAMESPACE",
             default=DEFAULT_CONTROLLER_NAMESPACE,

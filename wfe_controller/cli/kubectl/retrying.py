@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -17,19 +18,21 @@ from wfe_controller.cli.kubectl.explain.gather import gather
 from wfe_controller.cli.kubectl.explain.model import Situation
 from wfe_controller.cli.kubectl.explain.obstacle import Obstacle, obstacle
 from wfe_controller.cli.kubectl.options import (
+    OF_EXECUTIONS,
     Places,
     cluster_options,
     dry_run_option,
     execution_argument,
+    object_name,
     output_option,
     reason_option,
     tried,
 )
 from wfe_controller.cli.kubectl.output import machine, tidied
 from wfe_controller.cli.kubectl.session import Refusal, Session, run
-from wfe_controller.cli.kubectl.words import instant, one_line
+from wfe_controller.cli.kubectl.words import CommandLine, instant, one_line
 from wfe_controller.kube.client.throttle import Lane
-from wfe_controller.kube.errors import AlreadyExists, BadRequest, Invalid
+from wfe_controller.kube.errors import AlreadyExists, BadRequest, Invalid, KubeError
 from wfe_controller.kube.objects import Json, annotations_of, key_of, labels_of, name_of, namespace_of, spec
 
 RETRY_OF = f"{GROUP}/retry-of"
@@ -85,9 +88,22 @@ def against_retry(facts: Facts, found: Obstacle | None, *, edited: bool) -> Refu
     return None
 
 
+def _new_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else object_name(value, OF_EXECUTIONS)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
 @click.command()
 @execution_argument
-@click.option("--name", "new_name", metavar="NAME", help="Name of the new object; else the old one with -r2, -r3...")
+@click.option(
+    "--name",
+    "new_name",
+    metavar="NAME",
+    callback=_new_name,
+    help="Name of the new object; else the old one with -r2, -r3...",
+)
 @click.option("--edit", is_flag=True, help="Correct the copy in your editor first (KUBE_EDITOR, EDITOR).")
 @click.option("--when-allowed", is_flag=True, help="Wait for the end of a cooldown or backoff first.")
 @dry_run_option
@@ -110,9 +126,13 @@ def retry(
         obj = await session.execution_named(name)
         await _allowed(session, obj, wait=when_allowed, edited=edit)
         body = clone(obj, new_name or next_name(name), await session.username(), reason)
-        if edit:
-            body = edited_copy(body, session)
-        return await _created(session, body, named=new_name is not None or edit, dry_run=dry_run)
+        if not edit:
+            return await _created(session, body, named=new_name is not None, dry_run=dry_run)
+        body, text = edited_copy(body, session.commands)
+        try:
+            return await _created(session, body, named=True, dry_run=dry_run)
+        except (Refusal, KubeError) as error:
+            raise kept(text, error.reason if isinstance(error, Refusal) else str(error), session.commands) from None
 
     made = run(places, work)
     if output == "name":
@@ -158,8 +178,16 @@ async def _created(session: Session, body: Json, *, named: bool, dry_run: str) -
     raise Refusal("fifty names were taken: give one with --name")
 
 
-def edited_copy(body: Json, session: Session, edit: Callable[[str], str | None] | None = None) -> Json:
-    """The copy as it comes back from the editor. Nothing is created from a text that was not changed."""
+def kept(text: str, why: str, commands: CommandLine) -> Refusal:
+    """What was typed in an editor at night is not thrown away: it is in a file that only its writer may read."""
+    handle, path = tempfile.mkstemp(prefix="kubectl-wfe-", suffix=".yaml")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    return Refusal(f"{why}; what you edited is kept in {path}", commands.kubectl("create", "-f", path))
+
+
+def edited_copy(body: Json, commands: CommandLine, edit: Callable[[str], str | None] | None = None) -> tuple[Json, str]:
+    """The copy as it comes back from the editor, and its text. Nothing is created from one that was not changed."""
     before = machine(body, "yaml") + "\n"
     after = (edit or _in_editor)(before)
     if after is None or after == before:
@@ -167,14 +195,24 @@ def edited_copy(body: Json, session: Session, edit: Callable[[str], str | None] 
     try:
         parsed = yaml.safe_load(after)
     except yaml.YAMLError as error:
-        raise Refusal(f"the edited text is no YAML: {one_line(str(error))}") from None
-    if not isinstance(parsed, dict):
-        raise Refusal("the edited text is no object")
+        raise kept(after, f"the edited text is no YAML: {one_line(str(error))}", commands) from None
+    meta = parsed.get("metadata") if isinstance(parsed, dict) else None
+    if not isinstance(meta, dict):
+        raise kept(after, "the edited text is no object with metadata", commands)
+    there = (("kind", parsed), ("apiVersion", parsed), ("namespace", meta))
+    for field, part in there:
+        was = (body if part is parsed else body["metadata"]).get(field)
+        if part.get(field) != was:
+            raise kept(after, f"only the request may be corrected: {field} was {was!r}", commands)
+    name = meta.get("name")
     try:
+        object_name(name if isinstance(name, str) else "", OF_EXECUTIONS)
         parse_spec(parsed)
     except InvalidSpec as invalid:
-        raise Refusal(f"the edited spec cannot be used: {invalid}") from None
-    return parsed
+        raise kept(after, f"the edited spec cannot be used: {invalid}", commands) from None
+    except ValueError as error:
+        raise kept(after, f"metadata.name: {error}", commands) from None
+    return parsed, after
 
 
 def _in_editor(text: str) -> str | None:

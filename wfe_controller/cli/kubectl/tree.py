@@ -14,7 +14,7 @@ from wfe_controller.api.names import TEKTON_PIPELINE_TASK, TEKTON_TASK_RUN
 from wfe_controller.cli.kubectl.explain.facts import Facts, Unread
 from wfe_controller.cli.kubectl.explain.gather import gather
 from wfe_controller.cli.kubectl.options import Places, cluster_options, execution_argument, output_option
-from wfe_controller.cli.kubectl.output import machine
+from wfe_controller.cli.kubectl.output import json_text, machine
 from wfe_controller.cli.kubectl.session import Session, run
 from wfe_controller.cli.kubectl.style import Style
 from wfe_controller.cli.kubectl.tables import elided
@@ -200,6 +200,15 @@ def _drawn(node: Node, style: Style, first: str, rest: str) -> Iterator[str]:
         yield from _drawn(child, style, rest + (last if at_end else tee), rest + ("   " if at_end else bar))
 
 
+def _shown(node: Node, style: Style, output: str | None, *, live: bool) -> str:
+    """Once, or one of many: an object a line, a YAML document, or the screen anew."""
+    if output == "json" and live:
+        return json_text(node.to_json())
+    if output:
+        return f"{'---' + chr(10) if live else ''}{machine(node.to_json(), output)}"
+    return f"{_CLEAR if live and style.colour else ''}{drawn(node, style)}"
+
+
 @click.command()
 @execution_argument
 @click.option("-w", "--watch", "live", is_flag=True, help="Draw it again until it has ended.")
@@ -213,8 +222,7 @@ def tree(name: str, live: bool, output: str | None, places: Places) -> None:
         while True:
             facts = await gather(session, await session.execution_named(name))
             node = build(facts)
-            text_ = machine(node.to_json(), output) if output else drawn(node, style)
-            click.echo(f"{_CLEAR if live and style.colour else ''}{text_}")
+            click.echo(_shown(node, style, output, live=live))
             if not live or facts.ended:
                 return
             await session.clock.sleep(REFRESH)

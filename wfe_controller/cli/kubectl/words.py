@@ -18,6 +18,7 @@ from wfe_controller.kube.objects import ObjectKey
 
 WHAT_YOU_FOUND = "<what you found on the target>"
 WHY = "<why>"
+HOME = "--controller-namespace"
 _PLACEHOLDER = re.compile(r"\s*<.*>\s*", re.DOTALL)
 
 
@@ -142,6 +143,14 @@ class CommandLine:
         """``kubectl wfe VERB WORDS -n NAMESPACE``; "" = no namespace."""
         where = ("-n", namespace) if namespace else ()
         return _spelled("kubectl", "wfe", verb, *words, *where, *self.connection, *self.places)
+
+    def at_home(self, home: str) -> CommandLine:
+        """The same for a controller in namespace ``home``."""
+        places = list(self.places)
+        if HOME in places:
+            at = places.index(HOME)
+            del places[at : at + 2]
+        return CommandLine(self.connection, (HOME, home, *places))
 
     def on(self, verb: str, key: ObjectKey, *words: str) -> str:
         """``wfe`` about one object."""

@@ -6,8 +6,10 @@ import json
 import re
 import socket
 import ssl
+import stat
 import unicodedata
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -15,22 +17,39 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from tests.support.explained import NOW, OTHER_UID, ago, blocked, condition, facts, failed, held, lock, running, wfe
+from tests.support.explained import (
+    NOW,
+    OTHER_UID,
+    ago,
+    blocked,
+    condition,
+    facts,
+    failed,
+    held,
+    lease,
+    lock,
+    running,
+    wfe,
+)
 from wfe_controller.api.names import FINALIZER
+from wfe_controller.cli.kubectl.doctor import NEEDS, UNCUT, lease_row, rights_rows
+from wfe_controller.cli.kubectl.doctor import as_text as as_lines
 from wfe_controller.cli.kubectl.explain.decide import explain
 from wfe_controller.cli.kubectl.explain.text import as_text
 from wfe_controller.cli.kubectl.graph import dot, mermaid, of_facts
 from wfe_controller.cli.kubectl.main import behind_the_command, main
 from wfe_controller.cli.kubectl.options import OF_EXECUTIONS, Seconds, object_name
-from wfe_controller.cli.kubectl.output import machine
+from wfe_controller.cli.kubectl.output import APPLIED, as_list, machine, tidied
 from wfe_controller.cli.kubectl.reading import lock_of
-from wfe_controller.cli.kubectl.session import Session, refused, unreachable
+from wfe_controller.cli.kubectl.retrying import clone, edited_copy
+from wfe_controller.cli.kubectl.session import Refusal, Session, refused, unreachable
 from wfe_controller.cli.kubectl.style import Style
 from wfe_controller.cli.kubectl.tables import elided
 from wfe_controller.cli.kubectl.tree import build, drawn
 from wfe_controller.cli.kubectl.views import event_line, executions_table, locks_table, needs_clearing
 from wfe_controller.cli.kubectl.watching import over
 from wfe_controller.cli.kubectl.words import CommandLine, cells, head, plain, wrapped
+from wfe_controller.cli.rbac import users
 from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.clock import Clock
 from wfe_controller.kube.errors import (
@@ -343,3 +362,106 @@ def test_an_exhausted_streak_is_not_free() -> None:
 def test_a_watch_ends_when_the_target_is_let_go(obj: Json, ended: bool) -> None:
     """A finalizer of somebody else says nothing about our lock, and may stay for ever."""
     assert over(obj) is ended
+
+
+# -- secrets, and texts that were edited ------------------------------------------------------------------------------
+
+
+def test_secret_parameters_are_masked_wherever_they_are_printed() -> None:
+    """SPEC 12. The object itself, which retry clones, stays as it is."""
+    obj = wfe(spec={"parameters": {"DB_PASSWORD": "hunter2hunter2", "NOTE": "seen"}})
+    obj["metadata"]["annotations"][APPLIED] = json.dumps(obj)
+    shown = machine(tidied(obj), "json") + machine(as_list([obj]), "yaml")
+    assert "hunter2" not in shown
+    assert "seen" in shown
+    assert obj["spec"]["parameters"]["DB_PASSWORD"] == "hunter2hunter2"
+    assert clone(obj, "web-r2", "alice", None)["spec"]["parameters"]["DB_PASSWORD"] == "hunter2hunter2"
+    steps = tidied(wfe(spec={"workflowDefinition": {"steps": [{"name": "a", "parameters": {"apiToken": "abcdefgh"}}]}}))
+    assert "abcdefgh" not in machine(steps, "json")
+
+
+BODY = clone(wfe(), "web-r2", "alice", None)
+EDITED = machine(BODY, "yaml").replace("version: '1'", "version: '2'")
+
+
+def test_a_corrected_copy_comes_back() -> None:
+    body, text = edited_copy(BODY, CommandLine(), lambda before: EDITED)
+    assert body["spec"]["workflowRef"]["version"] == "2"
+    assert text == EDITED
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: [", "the edited text is no YAML"),
+        ("just words", "no object with metadata"),
+        (EDITED.replace("kind: WorkflowExecution", "kind: Pod"), "kind was 'WorkflowExecution'"),
+        (EDITED.replace("namespace: shop", "namespace: other"), "namespace was 'shop'"),
+        (EDITED.replace("name: web-r2", "name: Web_2"), "metadata.name: 'Web_2' cannot be a name"),
+        (EDITED.replace("name: web-r2", "nom: web-r2"), "metadata.name: '' cannot be a name"),
+        (EDITED.replace("targetResource: ", "targetResource: a/"), "the edited spec cannot be used"),
+    ],
+)
+def test_what_was_edited_is_not_thrown_away(text: str, why: str) -> None:
+    """At night nobody types it twice: the text is in a file, and only its writer may read it."""
+    with pytest.raises(Refusal) as caught:
+        edited_copy(BODY, CommandLine(), lambda before: text)
+    assert why in caught.value.reason
+    path = Path(caught.value.reason.rpartition(" ")[2])
+    assert caught.value.next == f"kubectl create -f {path}"
+    try:
+        assert path.read_text(encoding="utf-8") == text
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        path.unlink()
+
+
+@pytest.mark.parametrize("answer", [None, machine(BODY, "yaml") + "\n"])
+def test_what_was_not_edited_creates_nothing(answer: str | None) -> None:
+    with pytest.raises(Refusal, match="nothing was changed in the editor"):
+        edited_copy(BODY, CommandLine(), lambda before: answer)
+
+
+# -- doctor ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_fits_80_columns_and_names_a_role_that_has_the_right() -> None:
+    rows = rights_rows([(need, "kubernaut-workflows") for need in NEEDS])
+    text = as_lines(rows, 80)
+    assert max(map(len, text.split("\n"))) <= 80
+    by_right = {row.seen.split(" (")[0]: row.remedy for row in rows}
+    assert "operator" in by_right["you may not patch workflowexecutions.kubernaut.ai in kubernaut-workflows"]
+    assert "requester" in by_right["you may not create workflowexecutions.kubernaut.ai in kubernaut-workflows"]
+    assert "viewer" in by_right["you may not list workflowexecutions.kubernaut.ai in kubernaut-workflows"]
+    assert "ClusterRole view " in by_right["you may not list pods in kubernaut-workflows"]
+    granted = {role["metadata"]["name"]: role["rules"][0]["verbs"] for role in users()}
+    for row in rows:
+        for role, verbs in granted.items():
+            if role in row.remedy:
+                assert row.seen.split()[3] in verbs
+    assert len(as_lines(rows, UNCUT).split("\n")) == 2 * len(rows) + 1, "in a pipe a line a check, for grep"
+
+
+def test_the_doctor_sends_to_the_controller_that_there_is() -> None:
+    row = lease_row(facts(None, lease=None, leads_elsewhere=("remedy",)))
+    assert "kubectl wfe doctor --controller-namespace remedy" in row.remedy
+
+
+def test_the_doctor_sees_a_clock_that_is_wrong() -> None:
+    row = lease_row(facts(None, lease=lease(95), lease_moves=True))
+    assert "about 95s behind" in row.seen
+
+
+# -- ctrl-C ----------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is how a watch ends; a shell knows 130."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wfe_controller.cli.kubectl.watching.run", interrupted)
+    said = invoke("watch")
+    assert said.exit_code == 130
+    assert said.stderr.strip() == ""

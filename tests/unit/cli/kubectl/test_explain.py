@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -33,11 +33,15 @@ from tests.support.explained import (
 )
 from wfe_controller.cli.kubectl.explain.decide import explain
 from wfe_controller.cli.kubectl.explain.facts import Facts, Unread
+from wfe_controller.cli.kubectl.explain.gather import _read, leases_elsewhere, looked_twice
 from wfe_controller.cli.kubectl.explain.model import Situation
 from wfe_controller.cli.kubectl.explain.text import as_text
+from wfe_controller.cli.kubectl.session import Session
 from wfe_controller.cli.kubectl.style import Style
 from wfe_controller.cli.kubectl.words import CommandLine
-from wfe_controller.kube.clock import rfc3339
+from wfe_controller.kube.client.api import Api
+from wfe_controller.kube.clock import Clock, rfc3339
+from wfe_controller.kube.errors import Unavailable
 from wfe_controller.kube.objects import Json
 
 HERE = "-n shop"
@@ -633,3 +637,149 @@ def test_whatever_stands_there_is_explained(phase: str, status: Json, lock_statu
     assert re.match(r"(kubectl|wfe-controller) ", told.next.command)
     assert as_text(told, Style())
     assert KEY.name in told.name
+
+
+# -- who leads, by clocks that differ, and where ----------------------------------------------------------------------
+
+
+@dataclass
+class _Leases:
+    """A Lease that is renewed between two looks, or is not; and what stands in other namespaces."""
+
+    renews: bool
+    elsewhere: tuple[str, ...] = ()
+    looks: int = 0
+
+    async def get(self, resource: Any, key: Any) -> Json:
+        self.looks += 1
+        return {**lease(95), "metadata": {"name": "lease", "resourceVersion": str(self.looks if self.renews else 0)}}
+
+    async def list(self, resource: Any, **selectors: str) -> list[Json]:
+        assert selectors == {"field_selector": "metadata.name=workflowexecution.kubernaut.ai"}
+        return [
+            {**lease(), "metadata": {"namespace": namespace}} for namespace in (*self.elsewhere, "kubernaut-system")
+        ]
+
+    async def server_date(self) -> Any:
+        return NOW
+
+    async def sleep(self, seconds: float) -> None:
+        assert 0 < seconds <= 2
+
+
+def _looking(leases: _Leases) -> Session:
+    api, clock = cast(Api, leases), cast(Clock, leases)
+    return Session(api, clock, "shop", "kubernaut-system", "kubernaut-workflows", CommandLine())
+
+
+SILENT = {**lease(95), "metadata": {"name": "lease", "resourceVersion": "0"}}
+
+
+async def test_a_controller_with_a_wrong_clock_is_not_called_dead() -> None:
+    """Its Lease looks 95 s old and is renewed before our eyes: nobody is told to restart it."""
+    before = facts(running(), lock=MINE, lease=SILENT)
+    assert explain(before).situation is Situation.NO_LEADER
+    told = explain(await looked_twice(_looking(_Leases(renews=True)), before))
+    assert told.situation is Situation.RUNNING
+    assert "the clock of the controller is about 95s behind that of the API server" in told.evidence
+
+
+async def test_a_lease_that_nobody_renews_is_silent_whatever_its_time_says() -> None:
+    """Also one from the future: the controller's clock was ahead when it died."""
+    for old in (SILENT, {**lease(-600), "metadata": {"name": "lease", "resourceVersion": "0"}}):
+        leases = _Leases(renews=False)
+        told = explain(await looked_twice(_looking(leases), facts(running(), lock=MINE, lease=old)))
+        assert told.situation is Situation.NO_LEADER
+        assert leases.looks > 2
+
+
+async def test_a_lease_that_is_plainly_alive_or_free_needs_one_look() -> None:
+    plain: tuple[Json | Unread | None, ...] = (lease(), None, {"spec": {}}, Unread("Lease", "forbidden"))
+    for seen in plain:
+        leases = _Leases(renews=False)
+        await looked_twice(_looking(leases), facts(running(), lease=seen))
+        assert leases.looks == 0
+
+
+async def test_another_controller_is_the_last_thing_to_start() -> None:
+    """The namespace of the controller was not given: the one that leads elsewhere is named, none is started here."""
+    elsewhere = await leases_elsewhere(_looking(_Leases(False, ("remedy",))))
+    assert elsewhere == ("remedy",)
+    known = facts(wfe(), lease=None, leads_elsewhere=elsewhere)
+    told = explain(replace(known, commands=CommandLine((), ("--controller-namespace", "ops"))))
+    assert told.situation is Situation.NO_LEADER
+    assert "no controller leads in kubernaut-system" in told.headline
+    assert told.next.command == f"kubectl wfe explain restart-web {HERE} --controller-namespace remedy"
+
+
+# -- what should not be done again ------------------------------------------------------------------------------------
+
+DONE_SINCE = {
+    "lastExecution": {
+        "uid": OTHER_UID,
+        "name": "fixed",
+        "workflowId": "restart",
+        "outcome": "Completed",
+        "completedAt": ago(10),
+        "releasedAt": ago(9),
+    }
+}
+
+
+@pytest.mark.parametrize(
+    "obj", [failed(), failed(executed=False), skipped("ResourceBusy")], ids=["ran", "not", "skipped"]
+)
+@pytest.mark.parametrize("cooling", [True, False])
+def test_what_another_has_done_since_is_not_repeated_blindly(obj: Json, cooling: bool) -> None:
+    windows = entry(cooldownUntil=ahead(60)) if cooling else {}
+    told = explain(facts(obj, lock=lock(**DONE_SINCE, **windows)))
+    assert "since then fixed, the same workflow, has completed on the target" in told.evidence
+    assert told.next.why.startswith("only if it is still needed: ")
+    assert " retry " in told.next.command
+    if cooling:
+        assert told.waiting_for == "the cooldown of workflow restart to end; another workflow may run now"
+        assert any("succeeded here recently (fixed)" in line for line in told.evidence)
+
+
+@pytest.mark.parametrize(
+    "other", [{"outcome": "Failed"}, {"workflowId": "other"}, {"completedAt": ago(60)}, {"uid": UID}], ids=str
+)
+def test_what_says_nothing_about_the_need(other: Json) -> None:
+    """Failed, another workflow, before this one ended, or this one itself."""
+    told = explain(facts(failed(), lock=lock(lastExecution={**DONE_SINCE["lastExecution"], **other})))
+    assert told.next.why == "creates it again under a new name"
+
+
+@pytest.mark.parametrize("reason", ["ConfigurationError", "ImagePullBackOff", "ResourceExhausted"])
+def test_the_same_again_ends_the_same_again(reason: str) -> None:
+    told = explain(facts(failed(reason, executed=False, message="no such bundle")))
+    assert told.next.command == RETRY
+    assert told.next.why.startswith("once what the evidence names is corrected")
+    assert explain(facts(failed("Unknown", executed=False))).next.why == "creates it again under a new name"
+
+
+def test_a_release_that_takes_too_long_leads_to_the_holder() -> None:
+    """Seconds are normal; after a minute it is the holder's story that says why."""
+    slow = waiting("WaitingForRelease", "x", conditions=[condition("Ready", "False", "WaitingForRelease", since=200)])
+    told = explain(facts(slow, lock=OTHERS, holder=OTHER))
+    assert told.situation is Situation.WAITING_FOR_RELEASE
+    assert "waits for shop/other to release the target, for 3m20s now" in told.headline
+    assert told.next.command == "kubectl wfe explain other -n shop"
+
+
+def test_an_annotation_that_does_nothing_is_said() -> None:
+    said = "kubernaut.ai/pause='yes' pauses nothing: the value that does is 'true'"
+    ignored = condition("Paused", "False", "AnnotationIgnored", said)
+    told = explain(facts(running(conditions=[*running()["status"]["conditions"], ignored]), lock=MINE))
+    assert told.situation is Situation.RUNNING
+    assert said in told.evidence
+
+
+async def test_what_fails_to_answer_is_not_read_and_nothing_is_guessed() -> None:
+    """One request of many that fails leaves the other answers: it stands under 'not read'."""
+
+    async def broken() -> Json | None:
+        raise Unavailable(503, "ServiceUnavailable", "no endpoints")
+
+    seen: Json | Unread | None = await _read("PipelineRun x", broken(), None)
+    assert seen == Unread("PipelineRun x", "503 ServiceUnavailable: no endpoints")

@@ -40,6 +40,12 @@ _HEADLINES = {
 }
 
 
+TO_CORRECT = frozenset(
+    {FailureReason.CONFIGURATION_ERROR, FailureReason.IMAGE_PULL_BACK_OFF, FailureReason.RESOURCE_EXHAUSTED}
+)
+"""Reasons for which the same again ends the same again."""
+
+
 def ended(facts: Facts) -> Explanation:
     """A terminal phase."""
     if facts.phase == Phase.COMPLETED:
@@ -68,32 +74,56 @@ def _completed(facts: Facts) -> Explanation:
     )
 
 
+def _done_since(facts: Facts) -> str:
+    """The execution of the same workflow that completed on the target after this one ended; "" = none is known."""
+    record, ended_at = facts.record, facts.at("completionTime")
+    last = record.last_execution if isinstance(record, LockRecord) else None
+    if last is None or ended_at is None or last.uid == facts.uid or last.outcome != Phase.COMPLETED:
+        return ""
+    same = last.workflow_id == facts.workflow_id
+    return last.name if same and last.completed_at is not None and last.completed_at >= ended_at else ""
+
+
+def _only_if_needed(facts: Facts, next_: Next, notes: list[str]) -> Next:
+    """Nobody should repeat at night what another execution has done meanwhile; ``notes`` gets a line that says so."""
+    name = _done_since(facts)
+    if not name or next_.command.split()[2:3] != ["retry"]:
+        return next_
+    notes.append(f"since then {name}, the same workflow, has completed on the target")
+    return Next(next_.command, f"only if it is still needed: {next_.why}")
+
+
 def _skipped(facts: Facts) -> Explanation:
     details = mapping(facts.status.get("skipDetails"))
     why = _why_skipped(details)
     found = obstacle(facts)
     nothing = "nothing: it was refused before anything was done"
     if found is None:
+        notes: list[str] = []
+        next_ = _only_if_needed(facts, again(facts, "it stays skipped; this creates it again under a new name"), notes)
         return facts.told(
             Situation.SKIPPED,
             f"was skipped: {why}; nothing stands in the way any more",
-            again(facts, "it stays skipped; this creates it again under a new name"),
+            next_,
             since=facts.at("completionTime"),
             allowed_at=facts.now,
+            evidence=tuple(notes),
             changed=nothing,
         )
     return _stands(facts, found, f"was skipped: {why}", nothing)
 
 
 def _stands(facts: Facts, found: Obstacle, headline: str, changed: str) -> Explanation:
+    notes: list[str] = []
+    next_ = _only_if_needed(facts, found.next, notes)
     return facts.told(
         found.situation,
         headline,
-        found.next,
+        next_,
         since=found.since or facts.at("completionTime"),
         waiting_for=found.waiting_for,
         allowed_at=found.allowed_at,
-        evidence=(f"now {found.said}", *found.evidence),
+        evidence=(f"now {found.said}", *found.evidence, *notes),
         changed=changed,
     )
 
@@ -143,6 +173,9 @@ def _failed(facts: Facts) -> Explanation:
     if found is not None and found.situation not in (Situation.WAITING_FOR_RELEASE,):
         evidence.append(f"now {found.said}")
         evidence += [line for line in found.evidence if line.startswith(("Event ", "still there"))]
+    next_ = _only_if_needed(facts, next_, evidence)
+    if not executed and text(details.get("reason")) in TO_CORRECT and next_.command.split()[2:3] == ["retry"]:
+        next_ = Next(next_.command, f"once what the evidence names is corrected (--edit if it is here): {next_.why}")
     cleared = mapping(facts.status.get("blockClearance"))
     if cleared:
         by, why = text(cleared.get("clearedBy")), one_line(text(cleared.get("clearReason")))

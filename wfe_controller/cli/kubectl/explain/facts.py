@@ -15,9 +15,10 @@ from typing import Any
 from wfe_controller.api.conditions import get_condition
 from wfe_controller.api.names import OWNER_UID
 from wfe_controller.api.phases import is_terminal
+from wfe_controller.api.reasons import ConditionReason, ConditionType
 from wfe_controller.api.targets import TargetError, parse_target
 from wfe_controller.cli.kubectl.explain.model import Explanation, Next, Situation, Who
-from wfe_controller.cli.kubectl.words import CommandLine, one_line
+from wfe_controller.cli.kubectl.words import CommandLine, age, one_line
 from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.objects import (
     Json,
@@ -64,6 +65,8 @@ class Facts:
 
     ``run`` is whatever stands under the run's name; ``own_run`` asks whether it is this execution's. ``survivors``:
     pods of the execution that caused the block which have not ended. ``accounts``: whether the runner accounts exist.
+    ``lease_moves``: whether the Lease was renewed before our eyes, None = nobody looked; ``leads_elsewhere``: other
+    namespaces in which a controller of ours holds its Lease.
     """
 
     key: ObjectKey
@@ -80,6 +83,8 @@ class Facts:
     events: list[Json] | Unread = field(default_factory=list)
     lock_events: list[Json] | Unread = field(default_factory=list)
     lease: Json | Unread | None = None
+    lease_moves: bool | None = None
+    leads_elsewhere: tuple[str, ...] = ()
     deployment: Json | Unread | None = None
     accounts: Mapping[str, bool | Unread] = field(default_factory=dict)
     commands: CommandLine = field(default_factory=CommandLine)
@@ -196,10 +201,34 @@ class Facts:
         held = spec(self.lease or {})
         if not text(held.get("holderIdentity")):
             return Leader.NONE
-        renewed, duration = parse_rfc3339(held.get("renewTime")), held.get("leaseDurationSeconds")
+        if self.lease_moves is not None:
+            return Leader.ALIVE if self.lease_moves else Leader.SILENT
+        late, duration = self.lease_age, held.get("leaseDurationSeconds")
         limit = (duration if isinstance(duration, int) else 15) + LEASE_SLACK
-        alive = renewed is not None and (self.now - renewed).total_seconds() <= limit
-        return Leader.ALIVE if alive else Leader.SILENT
+        return Leader.ALIVE if late is not None and late <= limit else Leader.SILENT
+
+    @property
+    def lease_age(self) -> float | None:
+        """Seconds since the Lease was renewed, by two clocks: the controller wrote the one, the server the other."""
+        renewed = parse_rfc3339(spec(self.lease if isinstance(self.lease, dict) else {}).get("renewTime"))
+        return None if renewed is None else (self.now - renewed).total_seconds()
+
+    @property
+    def lease_is_doubtful(self) -> bool:
+        """Whether only a second look tells if it is alive: a wrong clock looks like a controller that is dead."""
+        if isinstance(self.lease, Unread) or not text(spec(self.lease or {}).get("holderIdentity")):
+            return False
+        late = self.lease_age
+        return self.leader is Leader.SILENT or (late is not None and late < -LEASE_SLACK)
+
+    @property
+    def skew(self) -> str:
+        """What there is to say of the controller's clock."""
+        late = self.lease_age
+        if not self.lease_moves or late is None:
+            return ""
+        side = "behind" if late > 0 else "ahead of"
+        return f"the clock of the controller is about {age(abs(late))} {side} that of the API server"
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -241,7 +270,14 @@ class Facts:
             "holder_known": readable,
             "unread": self.unread,
         }
-        return Explanation(situation, headline, next_, **{**shared, **more})
+        notes = (text(self.condition(ConditionType.PAUSED).get("message")) if self._pause_ignored else "", self.skew)
+        evidence = (*more.pop("evidence", ()), *(one_line(note) for note in notes if note))
+        return Explanation(situation, headline, next_, **{**shared, **more, "evidence": evidence})
+
+    @property
+    def _pause_ignored(self) -> bool:
+        """Somebody asked for a pause or a cancellation in words that mean none."""
+        return self.condition(ConditionType.PAUSED).get("reason") == ConditionReason.ANNOTATION_IGNORED
 
 
 def owner_of(run: Mapping[str, Any]) -> str:

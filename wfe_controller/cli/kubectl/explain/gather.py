@@ -26,7 +26,8 @@ from wfe_controller.api.names import (
 from wfe_controller.api.reasons import FailureReason
 from wfe_controller.cli.kubectl.explain.facts import Facts, Leader, Unread
 from wfe_controller.cli.kubectl.session import Session
-from wfe_controller.kube.errors import Forbidden, NotFound
+from wfe_controller.cli.kubectl.words import one_line
+from wfe_controller.kube.errors import Forbidden, KubeError, NotFound
 from wfe_controller.kube.objects import (
     EVENTS,
     LEASES,
@@ -39,6 +40,7 @@ from wfe_controller.kube.objects import (
     mapping,
     name_of,
     namespace_of,
+    resource_version_of,
     spec,
     status,
     text,
@@ -48,6 +50,8 @@ from wfe_controller.kube.objects import (
 T = TypeVar("T")
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
+LOOK, LOOKS = 1.0, 6
+"""Seconds between two looks at a Lease, and how many: a leader renews its every two seconds."""
 _ACCOUNT = re.compile(r"service account '([^']{1,253})'")
 
 
@@ -63,7 +67,32 @@ async def gather(session: Session, wfe: Json) -> Facts:
         _owned(session, PODS, facts.uid),
     )
     facts = replace(facts, lock=lock, lease=lease, run=run, events=events, task_runs=task_runs, pods=pods)
-    return await _around(session, facts)
+    return await _around(session, await looked_twice(session, facts))
+
+
+async def looked_twice(session: Session, facts: Facts) -> Facts:
+    """The Lease watched for some seconds when its time alone says that nobody renews it: clocks differ."""
+    if not facts.lease_is_doubtful or not isinstance(facts.lease, dict):
+        return facts
+    before = resource_version_of(facts.lease)
+    for _ in range(LOOKS):
+        await session.clock.sleep(LOOK)
+        fresh = await _object(session, LEASES, ObjectKey(session.home, LEASE_NAME))
+        if not isinstance(fresh, dict):
+            return facts
+        if resource_version_of(fresh) != before:
+            return replace(facts, lease=fresh, lease_moves=True, now=await session.now())
+    return replace(facts, lease_moves=False)
+
+
+async def leases_elsewhere(session: Session) -> tuple[str, ...]:
+    """Namespaces in which a controller of ours says that it leads; nothing when that may not be asked."""
+    try:
+        found = await session.api.list(LEASES, field_selector=f"metadata.name={LEASE_NAME}")
+    except KubeError:
+        return ()
+    held = (namespace_of(lease) for lease in found if text(spec(lease).get("holderIdentity")))
+    return tuple(sorted({namespace for namespace in held if namespace != session.home}))
 
 
 async def gather_gone(session: Session, name: str) -> Facts | None:
@@ -90,12 +119,13 @@ def _remembers(lock: Json, key: ObjectKey) -> bool:
 
 async def _around(session: Session, facts: Facts) -> Facts:
     """What is worth a look only now that lock, Lease and status are known."""
-    holder, survivors, lock_events, deployment, accounts = await asyncio.gather(
+    holder, survivors, lock_events, deployment, accounts, elsewhere = await asyncio.gather(
         _holder(session, facts),
         _survivors(session, facts),
         _lock_events(session, facts),
         _deployment(session, facts),
         _accounts(session, facts),
+        _elsewhere(session, facts),
     )
     return replace(
         facts,
@@ -104,17 +134,25 @@ async def _around(session: Session, facts: Facts) -> Facts:
         lock_events=lock_events,
         deployment=deployment,
         accounts=accounts,
+        leads_elsewhere=elsewhere,
     )
 
 
+async def _elsewhere(session: Session, facts: Facts) -> tuple[str, ...]:
+    """Before anybody is told to start a controller: is there one whose namespace was not given?"""
+    return await leases_elsewhere(session) if facts.leader is Leader.NONE else ()
+
+
 async def _read(what: str, answer: Awaitable[T], absent: T) -> T | Unread:
-    """The answer; ``absent`` for what is not there; Unread for what may not be looked at or is not served."""
+    """The answer; ``absent`` for what is not there; Unread for what may not be looked at, is not served, or fails."""
     try:
         return await answer
     except NotFound as error:
         return Unread(what, "not served by this cluster") if error.type_missing else absent
     except Forbidden:
         return Unread(what, "forbidden")
+    except KubeError as error:
+        return Unread(what, one_line(str(error))[:200])
 
 
 async def _object(session: Session, resource: Resource, key: ObjectKey) -> Json | Unread | None:

@@ -221,18 +221,20 @@ def _cooling(facts: Facts, record: LockRecord | None, left: float) -> Obstacle:
         )
         situation, started = Situation.BACKOFF, entry.last_failure_at
     else:
-        said = f"workflow {facts.workflow_id} succeeded here recently and cools down for another {age(left)}"
-        situation = Situation.COOLDOWN
         last = record.last_execution if record is not None else None
+        mine = last is not None and last.workflow_id == facts.workflow_id
+        by = f" ({last.name})" if last is not None and mine else ""
+        said = f"workflow {facts.workflow_id} succeeded here recently{by} and cools down for another {age(left)}"
+        situation = Situation.COOLDOWN
         started = last.completed_at if last is not None else None
     return Obstacle(
         situation,
         said,
         wait,
         since=started,
-        waiting_for="the pause after it to end; another workflow may run now"
+        waiting_for=f"the cooldown of workflow {facts.workflow_id} to end; another workflow may run now"
         if situation is Situation.COOLDOWN
-        else "",
+        else f"the backoff of workflow {facts.workflow_id} to end",
         allowed_at=allowed,
     )
 

@@ -16,6 +16,8 @@ from wfe_controller.locking.record import LockUnreadable
 
 UNSEEN_PATIENCE = 20.0
 """Seconds within which a controller that leads has looked at a new object, even right after a takeover."""
+RELEASE_PATIENCE = 60.0
+"""Seconds after which a release takes longer than it should."""
 TEKTON_RELEASE = "https://storage.googleapis.com/tekton-releases/pipeline/latest/release.yaml"
 
 
@@ -23,7 +25,10 @@ def nobody_leads(facts: Facts) -> Explanation:
     """No controller, or one that has gone silent: nothing goes on, whatever the status says."""
     lease = facts.lease if isinstance(facts.lease, dict) else {}
     renewed = parse_rfc3339(spec(lease).get("renewTime"))
-    if facts.leader is Leader.SILENT:
+    elsewhere = facts.leads_elsewhere
+    if elsewhere:
+        why = f"there is one in {', '.join(elsewhere)}: its Lease is held"
+    elif facts.leader is Leader.SILENT:
         who = text(spec(lease).get("holderIdentity"))
         why = f"the Lease is held by {who}, which does not renew it"
         if renewed is not None:
@@ -37,12 +42,20 @@ def nobody_leads(facts: Facts) -> Explanation:
         doing = f"being deleted, {doing}"
     return facts.told(
         Situation.NO_LEADER,
-        f"{doing}, and no controller is at work, so nothing goes on",
-        _start_one(facts),
+        f"{doing}, and no controller leads in {facts.home}"
+        if elsewhere
+        else f"{doing}, and no controller is at work, so nothing goes on",
+        _there(facts, elsewhere[0]) if elsewhere else _start_one(facts),
         since=renewed or facts.created,
         waiting_for="a controller that leads",
         evidence=(why, *((facts.message,) if facts.message else ())),
     )
+
+
+def _there(facts: Facts, home: str) -> Next:
+    """The same question, asked of the installation that there is: another controller is the last thing to start."""
+    look = facts.commands.at_home(home).on("explain", facts.key)
+    return Next(look, f"the controller and its locks may be in {home}: looks there")
 
 
 def _start_one(facts: Facts) -> Next:
@@ -223,6 +236,18 @@ def _release(facts: Facts, shared: Mapping[str, object]) -> Explanation:
             watch(facts, "what it left behind is ended after a minute of grace; then the target is blocked"),
             waiting_for=facts.message,
             evidence=(f"the lock names {who}, and there is none with uid {who.uid if who else ''}",),
+            **shared,
+        )
+    start = parse_rfc3339(facts.condition(ConditionType.READY).get("lastTransitionTime")) or facts.created
+    waited = (facts.now - start).total_seconds()
+    if who is not None and who.uid != facts.uid and waited > RELEASE_PATIENCE:
+        look = facts.commands.wfe("explain", who.name, namespace=who.namespace)
+        return facts.told(
+            Situation.WAITING_FOR_RELEASE,
+            f"waits for {who} to release the target, for {age(waited)} now, which takes seconds else",
+            Next(look, "says what keeps it from letting go"),
+            waiting_for=facts.message or f"{who} to release the target",
+            evidence=facts.warnings(),
             **shared,
         )
     return facts.told(
