@@ -301,3 +301,10 @@ def test_apply_lists_of_words(api: Session) -> None:
         api.patch(api.cm("a"), body, "apply", code, fieldManager=manager, keep="metadata.finalizers")
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
     api.patch(api.cm("a"), body, "apply", fieldManager="one", keep="metadata.finalizers")
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"x", b"5", b"null", b"---\n"], ids=["list", "text", "number", "null", "empty"]
+)
+def test_apply_what_is_no_object(api: Session, body: bytes) -> None:
+    api.patch(api.cm("a"), body, "apply", 400, fieldManager="m")

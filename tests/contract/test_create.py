@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.contract.session import OURS, Session
@@ -236,3 +238,32 @@ def test_methods_on_an_object(api: Session) -> None:
 def test_delete_and_create_on_status_are_not_allowed(api: Session) -> None:
     api.make(api.wfe(), api.execution())
     api.delete(api.wfe("x") + "/status", code=405)
+
+
+def test_create_dry_run_with_a_version(api: Session) -> None:
+    """It is the storage that minds."""
+    api.post(api.cm(), api.config_map(resourceVersion="5"), dryRun="All", show=version)
+    api.post(api.wfe(), api.execution(resourceVersion="x"), dryRun="All", show=version)
+
+
+def version(seen: dict[str, Any]) -> Any:
+    return seen["metadata"]["resourceVersion"]
+
+
+@pytest.mark.parametrize("replicas", [1.0, 100.0, 3.5, 2**31])
+def test_integers_of_built_ins(api: Session, replicas: float) -> None:
+    """A Go struct takes no 1.0 for an integer."""
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": replicas, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    body = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "d"}, "spec": spec}
+    api.post(api.path("replicasets", group="apps/v1"), body, 400, dryRun="All")
+
+
+def test_bytes_as_numbers(api: Session) -> None:
+    api.post(api.cm(), {**api.config_map(), "binaryData": {"k": [0, 255, None]}}, keep="binaryData")
+    api.post(api.cm(), {**api.config_map("b"), "binaryData": {"k": [256]}}, 400)
+    api.post(api.cm(), {**api.config_map("b"), "binaryData": {"k": ["x"]}}, 400)
+
+
+def test_negative_generation(api: Session) -> None:
+    api.post(api.cm(), api.config_map(generation=-1), 422)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -262,3 +263,47 @@ def test_delete_collection_with_finalizers(api: Session) -> None:
     api.make(api.wfe(), api.execution("a", finalizers=["example.com/a"]))
     api.delete(api.wfe())
     api.get(api.wfe(), keep="metadata.name metadata.finalizers metadata.deletionGracePeriodSeconds")
+
+
+BODIES = {
+    "uid-number": {"preconditions": {"uid": 5}},
+    "version-number": {"preconditions": {"resourceVersion": 5}},
+    "preconditions-text": {"preconditions": "x"},
+    "grace-fraction": {"gracePeriodSeconds": 1.5},
+    "kind-number": {"kind": 5},
+    "version-of-the-kind-number": {"apiVersion": 5},
+    "dry-run-number": {"dryRun": [5]},
+    "policy-number": {"propagationPolicy": 5},
+    "list": [],
+    "text": "x",
+    "number": 5,
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_delete_bodies_of_wrong_types(api: Session, name: str) -> None:
+    """Nothing is deleted by options that nobody can read."""
+    api.make(api.cm(), api.config_map())
+    api.make(api.wfe(), api.execution("a"))
+    for path in (api.cm("a"), api.wfe("a")):
+        api.delete(path, json.dumps(BODIES[name]).encode(), 400)
+        api.get(path, keep="metadata.name")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("propagationPolicy", "", 422),
+        ("dryRun", "", 422),
+        ("dryRun", ["All", "x"], 422),
+        ("gracePeriodSeconds", "", 400),
+        ("orphanDependents", "", 200),
+        ("preconditions", "x", 200),
+        ("preconditions.uid", "x", 200),
+    ],
+    ids=["empty-policy", "empty-dry-run", "two-dry-runs", "empty-grace", "empty-orphan", "preconditions", "uid"],
+)
+def test_delete_queries(api: Session, name: str, value: Any, code: int) -> None:
+    """Preconditions do not count there; everything else does, also when it is empty."""
+    api.make(api.cm(), api.config_map())
+    api.delete(api.cm("a"), None, code, **{name: value})

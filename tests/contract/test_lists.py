@@ -250,3 +250,25 @@ def test_list_version_never_goes_back(api: Session) -> None:
     assert before < made <= after
     cm = int(api.make(api.cm(), api.config_map())["metadata"]["resourceVersion"])
     assert after < cm, "one counter for all kinds"
+
+
+def test_list_from_the_cache_has_no_pages(api: Session) -> None:
+    """Whoever takes any version gets all of it, whatever limit he names."""
+    for name in "abc":
+        made = api.make(api.cm(), api.config_map(name, labels={"x": "y"}))
+    version = made["metadata"]["resourceVersion"]
+    api.get(api.cm(), quiet=True, resourceVersion=version)  # the cache has seen all of them
+    more = {"keep": "metadata.name", "limit": "2", "labelSelector": "x"}
+    api.get(api.cm(), resourceVersion="0", **more)
+    api.get(api.cm(), resourceVersion="0", resourceVersionMatch="NotOlderThan", **more)
+
+
+@pytest.mark.parametrize("name", ["limit", "timeoutSeconds"])
+def test_empty_numbers(api: Session, name: str) -> None:
+    api.get(api.path("secrets"), 400, **{name: ""})
+
+
+def test_list_of_mistakes(api: Session) -> None:
+    """Several mistakes in the order of the real server."""
+    api.get(api.cm(), 422, resourceVersionMatch="Exact", **{"continue": "abc"})
+    api.get(api.cm(), 422, resourceVersionMatch="Nope", **{"continue": "abc"})

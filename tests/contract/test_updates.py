@@ -265,3 +265,23 @@ def test_finalizer_names(api: Session, name: str) -> None:
 def test_standard_finalizer_names(api: Session, name: str) -> None:
     api.post(api.wfe(), api.execution(finalizers=[name]), keep="metadata")
     api.post(api.cm(), api.config_map(finalizers=[name]), keep="metadata")
+
+
+@pytest.mark.parametrize("kind", ["merge", "json"])
+def test_patch_that_takes_the_version_away(api: Session, kind: str) -> None:
+    """Custom objects are never written without one."""
+    api.make(api.cm(), api.config_map())
+    api.make(api.wfe(), api.execution("a"))
+    body: Any = {"metadata": {"resourceVersion": None, "labels": {"x": "y"}}}
+    if kind == "json":
+        body = [{"op": "remove", "path": "/metadata/resourceVersion"}]
+    api.patch(api.cm("a"), body, kind, keep="metadata.labels")
+    api.patch(api.wfe("a"), body, kind, 422)
+
+
+def test_generate_name_is_checked_later_too(api: Session) -> None:
+    """Of built-in kinds; custom ones may carry anything there once they exist."""
+    api.make(api.cm(), api.config_map())
+    api.make(api.wfe(), api.execution("a"))
+    api.patch(api.cm("a"), {"metadata": {"generateName": "A_"}}, code=422)
+    api.patch(api.wfe("a"), {"metadata": {"generateName": "A_"}}, keep="metadata.generateName")

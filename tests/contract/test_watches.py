@@ -322,3 +322,12 @@ def test_watch_client_goes_away(api: Session) -> None:
 def test_watch_content_type(api: Session) -> None:
     with api.watch(api.wfe(), resourceVersion=version(api), timeoutSeconds=1) as events:
         api.show("headers", [events.header("content-type"), events.header("transfer-encoding")])
+
+
+@pytest.mark.parametrize("version", ["", "0"])
+def test_watch_of_old_ends_its_first_events_with_a_bookmark(api: Session, version: str) -> None:
+    """Who names no version, or 0, is treated as one that asks for initial events, bookmark included."""
+    api.make(api.cm(), api.config_map("a", labels={"x": "y"}))
+    more = {"allowWatchBookmarks": "true", "labelSelector": "x=y", "timeoutSeconds": "1"}
+    with api.watch(api.cm(), resourceVersion=version, **more) as watch:
+        watch.until_bookmark("metadata.name")

@@ -108,11 +108,12 @@ def loads(body: bytes) -> Any:
 
 
 def _json(body: bytes, merge: bool = False) -> Decoded:
+    read = float if merge else gojson.number  # a Go struct takes no 1.0 for an integer
     try:
         text = body.decode("utf-8", "replace")
         if _HALF_SURROGATE.search(text) or _LONG_NUMBER.search(text):
             raise _Slow
-        return Decoded(json.loads(text, object_pairs_hook=_pairs, parse_float=gojson.number, parse_constant=_constant))
+        return Decoded(json.loads(text, object_pairs_hook=_pairs, parse_float=read, parse_constant=_constant))
     except (_Slow, ValueError, RecursionError):
         parsed = gojson.parse(body, merge=merge)
     return Decoded(parsed.value, [f'duplicate field "{path}"' for path in parsed.duplicates], parsed.depth)
@@ -224,22 +225,25 @@ def check(
     return [] if field_validation == "Ignore" else found
 
 
+def head_problem(value: Any) -> str:
+    """Why apiVersion and kind of a body cannot be read, "" when they can."""
+    prefix = "couldn't get version/kind; json parse error: json: cannot unmarshal"
+    if not isinstance(value, dict):
+        return f"{prefix} {gotypes.json_kind(value)} into Go value of type {_HEAD}"
+    for key in ("apiVersion", "kind"):
+        if value.get(key) is not None and not isinstance(value[key], str):
+            return f"{prefix} {gotypes.json_kind(value[key])} into Go struct field .{key} of type string"
+    return ""
+
+
 def _head(value: Any, body: bytes, info: ResourceInfo, registry: Registry) -> Json:
     """Kind and apiVersion against the resource; built-in kinds may leave them out."""
     if value is None and not info.custom:
         value = {}
-    if value is not None and not isinstance(value, dict):
-        name = gotypes.json_kind(value)
-        why = (
-            f"couldn't get version/kind; json parse error: json: cannot unmarshal {name} into Go value of type {_HEAD}"
-        )
-        raise unrecognized(why, body, info.kind)
     obj: Json = {} if value is None else value
-    for key in ("apiVersion", "kind"):
-        if obj.get(key) is not None and not isinstance(obj[key], str):
-            name = gotypes.json_kind(obj[key])
-            why = f"json: cannot unmarshal {name} into Go struct field .{key} of type string"
-            raise unrecognized(f"couldn't get version/kind; json parse error: {why}", body, info.kind)
+    why = head_problem(obj)
+    if why:
+        raise unrecognized(why, body, info.kind)
     kind, version = obj.get("kind") or "", obj.get("apiVersion") or ""
     if info.custom and not kind:
         shown = body.decode("utf-8", "replace")

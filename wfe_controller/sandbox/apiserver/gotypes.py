@@ -8,6 +8,7 @@ been replaced by shared dicts (``builtin``); ``schema`` is the caller.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class GoType:
 
 
 _UID = GoType("string", "types.UID")
+_EXTRA = GoType("list", "v1.ExtraValue", element=GoType("string", "string"))
 _compiled: dict[int, tuple[Json, GoType]] = {}
 
 
@@ -101,6 +103,8 @@ def _fill(made: GoType, schema: Json, definition: str) -> None:
         made.always.update(dict.fromkeys(_NULL_TIMES.get(made.short, ())))
         if made.fields.get("uid", made).shape == "string":
             made.fields["uid"] = _UID
+        if made.short in ("SubjectAccessReviewSpec", "UserInfo") and "extra" in made.fields:
+            made.fields["extra"] = GoType("map", "map[string]v1.ExtraValue", element=_EXTRA)
         made.kept = frozenset(schema.get("required", ()))
     elif isinstance(schema.get("additionalProperties"), dict):
         made.shape, made.element = "map", compiled(schema["additionalProperties"])
@@ -194,7 +198,10 @@ class Decoder:
                 del value[name]
                 continue
             taken = self._take(given, child, short, (*keys, name), where)
-            if not taken and name not in kind.kept and (taken == [] or (taken == {} and child.shape == "map")):
+            empty = (
+                taken == [] or (taken == {} and child.shape == "map") or (taken == "" and short == "ObjectReference")
+            )
+            if not taken and empty and name not in kind.kept:
                 del value[name]
             elif taken is not given:
                 value[name] = taken
@@ -260,6 +267,13 @@ class Decoder:
         return self._time(value, kind, struct, keys)
 
     def _bytes(self, value: Any, kind: GoType, struct: str, keys: tuple[str, ...]) -> Any:
+        if isinstance(value, list):  # as numbers, which Go takes too
+            numbers = [0 if one is None else one for one in value]
+            for one in numbers:
+                if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 256:
+                    shown = f"number {one}" if json_kind(one) == "number" else ""
+                    return self._wrong(one, _BYTE, struct, keys, shown)
+            return base64.b64encode(bytes(numbers)).decode()
         if not isinstance(value, str):
             return self._wrong(value, kind, struct, keys)
         place = bad_base64(value)
@@ -286,6 +300,7 @@ class Decoder:
 
 
 _STRING = GoType("string", "string")
+_BYTE = GoType("integer", "uint8")
 
 
 def json_number(value: Any) -> str | None:

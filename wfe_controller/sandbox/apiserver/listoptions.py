@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wfe_controller.sandbox.apiserver.core import Call
+from wfe_controller.sandbox.apiserver.message import Request
 from wfe_controller.sandbox.apiserver.options import integer
 from wfe_controller.sandbox.apiserver.status import cause, invalid, quote
 
@@ -31,11 +32,11 @@ def list_options(call: Call, *, watch: bool) -> ListOptions:
     options = ListOptions(
         labels=request.param("labelSelector"),
         fields=request.param("fieldSelector"),
-        limit=max(0, _number(request.param("limit")) or 0),
+        limit=max(0, _number(request, "limit") or 0),
         token=request.param("continue"),
         resource_version=request.param("resourceVersion"),
         match=request.param("resourceVersionMatch"),
-        timeout=_number(request.param("timeoutSeconds")),
+        timeout=_number(request, "timeoutSeconds"),
         bookmarks=request.flag("allowWatchBookmarks"),
         initial=request.flag("sendInitialEvents") if request.param("sendInitialEvents") else None,
     )
@@ -46,19 +47,19 @@ def list_options(call: Call, *, watch: bool) -> ListOptions:
     return options
 
 
-def _number(text: str) -> int | None:
-    return integer(text) if text else None
+def _number(request: Request, name: str) -> int | None:
+    return integer(request.param(name)) if name in request.query else None
 
 
 def _list_causes(options: ListOptions) -> list[tuple[str, str, str]]:
     name = "resourceVersionMatch"
     causes: list[tuple[str, str, str]] = []
     if options.match:
-        if options.token:
-            text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
-            causes.append(("Forbidden", name, text))
         if not options.resource_version:
             text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+            causes.append(("Forbidden", name, text))
+        if options.token:
+            text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
             causes.append(("Forbidden", name, text))
         if options.match not in _MATCHES:
             text = f'Unsupported value: {quote(options.match)}: supported values: "Exact", "NotOlderThan", ""'

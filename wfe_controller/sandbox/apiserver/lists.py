@@ -159,14 +159,21 @@ async def list_page(core: Core, call: Call) -> Page:
         keys: Sequence[str] = select(ordered, call.namespace, after)
     else:
         objects, keys = source.objects, list(source.keys(call.namespace, after))
-    return _page(call, options, matches, objects, keys, at)
+    # Version 0 is read from the cache, which knows no pages.
+    limit = 0 if options.resource_version == "0" and not options.token else options.limit
+    return _page(call, options, limit, matches, objects, keys, at)
 
 
 def _page(
-    call: Call, options: ListOptions, matches: Matcher | None, objects: dict[str, Stored], keys: Sequence[str], at: int
+    call: Call,
+    options: ListOptions,
+    limit: int,
+    matches: Matcher | None,
+    objects: dict[str, Stored],
+    keys: Sequence[str],
+    at: int,
 ) -> Page:
     chosen: list[Stored] = []
-    limit = options.limit
     for index, key in enumerate(keys):
         stored = objects[key]
         if matches is not None and not matches(stored):
@@ -311,7 +318,7 @@ def open_watch(core: Core, call: Call) -> Watch:
         for stored in (table_.objects[key] for key in keys):
             if matches is None or matches(stored):
                 first.append(render("ADDED", stored))
-        if options.initial and options.bookmarks:
+        if options.bookmarks:  # also for who asked for no version, or for 0, as of old
             first.append(_bookmark(call, now, end=True))
     elif not too_old and wanted:
         backlog = table_.since(wanted)

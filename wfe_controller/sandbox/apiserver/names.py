@@ -142,18 +142,20 @@ def validate_metadata(obj: Json, info: ResourceInfo, old: Json | None = None) ->
     """The form of metadata. ``old`` given = update: the name is known to be good."""
     metadata: Mapping[str, Any] = obj.get("metadata") or {}
     found: list[Cause] = []
+    rule = _name_rule(info)
+    base, name = metadata.get("generateName") or "", metadata.get("name") or ""
+    if base and (old is None or not info.custom):
+        # What is generated gets a letter behind it, so the base may end in one that a name may not.
+        probe = base[:-1] + "a" if base.endswith("-") else base
+        found += [_invalid("metadata.generateName", base, why) for why in rule(probe)]
     if old is None:
-        rule = _name_rule(info)
-        base, name = metadata.get("generateName") or "", metadata.get("name") or ""
-        if base:
-            # What is generated gets a letter behind it, so the base may end in one that a name may not.
-            probe = base[:-1] + "a" if base.endswith("-") else base
-            found += [_invalid("metadata.generateName", base, why) for why in rule(probe)]
         if not name:
             text = "Required value: name or generateName is required"
             found.append(cause("Required", "metadata.name", text))
         else:
             found += [_invalid("metadata.name", name, why) for why in rule(name)]
+    if (metadata.get("generation") or 0) < 0:
+        found.append(_invalid("metadata.generation", metadata["generation"], "must be greater than or equal to 0"))
     for key, value in (metadata.get("labels") or {}).items():
         found += [_invalid("metadata.labels", key, why) for why in qualified_name(key)]
         found += [_invalid("metadata.labels", value, why) for why in label_value(value)]

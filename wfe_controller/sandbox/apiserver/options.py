@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wfe_controller.sandbox.apiserver import decode
-from wfe_controller.sandbox.apiserver.gotypes import json_kind
+from wfe_controller.sandbox.apiserver import bodies
 from wfe_controller.sandbox.apiserver.managedfields import manager_name, option_causes
 from wfe_controller.sandbox.apiserver.message import Request
 from wfe_controller.sandbox.apiserver.status import Cause, StatusError, bad_request, cause, invalid, quote
@@ -15,13 +14,6 @@ from wfe_controller.sandbox.apiserver.status import Cause, StatusError, bad_requ
 Json = dict[str, Any]
 
 _VALIDATIONS = ("", "Ignore", "Strict", "Warn")
-_TYPES: dict[str, tuple[type, str]] = {
-    "gracePeriodSeconds": (int, "int64"),
-    "preconditions": (dict, "v1.Preconditions"),
-    "orphanDependents": (bool, "bool"),
-    "propagationPolicy": (str, "v1.DeletionPropagation"),
-    "dryRun": (list, "[]string"),
-}
 _POLICIES = ("Foreground", "Background", "Orphan")
 
 
@@ -76,19 +68,21 @@ def write_options(request: Request, kind: str, *, apply: bool = False) -> WriteO
 def delete_options(request: Request) -> DeleteOptions:
     """From the body when there is one, else from the query."""
     if request.body:
-        given = _decode_delete_options(request)
-    else:
-        given = {name: values[0] for name, values in request.query.items() if values and values[0]}
-        if "dryRun" in given:
-            given["dryRun"] = request.query["dryRun"]
-        if "orphanDependents" in given:
-            given["orphanDependents"] = request.flag("orphanDependents")
-        if "gracePeriodSeconds" in given:
-            given["gracePeriodSeconds"] = integer(given["gracePeriodSeconds"])
-    return _delete_options(given)
+        return checked_delete_options(bodies.delete_options(request))
+    query = request.query
+    given: Json = {}
+    for name in ("dryRun", "propagationPolicy"):
+        if name in query:
+            given[name] = query[name] if name == "dryRun" else query[name][0]
+    if "orphanDependents" in query:
+        given["orphanDependents"] = request.flag("orphanDependents")
+    if "gracePeriodSeconds" in query:
+        given["gracePeriodSeconds"] = integer(query["gracePeriodSeconds"][0])
+    return checked_delete_options(given)
 
 
-def _delete_options(given: Json) -> DeleteOptions:
+def checked_delete_options(given: Json) -> DeleteOptions:
+    """Options whose types are right. Raises 422."""
     dry_run = list(given.get("dryRun") or ())
     policy = given.get("propagationPolicy")
     orphan = given.get("orphanDependents")
@@ -116,28 +110,10 @@ def _delete_options(given: Json) -> DeleteOptions:
     )
 
 
-def _decode_delete_options(request: Request) -> Json:
-    obj = decode.decode(request.body, request.header("content-type", "application/json")).value
-    if not isinstance(obj, dict):
-        obj = {}
-    for name, (type_, go) in _TYPES.items():
-        value = obj.get(name)
-        if value is None or (isinstance(value, type_) and (type_ is bool or not isinstance(value, bool))):
-            continue
-        given = json_kind(value)
-        raise bad_request(f"json: cannot unmarshal {given} into Go struct field DeleteOptions.{name} of type {go}")
-    version, kind = obj.get("apiVersion") or "meta.k8s.io/v1", obj.get("kind") or "DeleteOptions"
-    if kind != "DeleteOptions":
-        raise bad_request(
-            f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
-        )
-    return obj
-
-
 def _dry_run_causes(given: Sequence[str]) -> list[Cause]:
     if all(value == "All" for value in given):
         return []
-    shown = "[" + ", ".join(quote(value) for value in given) + "]"
+    shown = "[" + ",".join(quote(value) for value in given) + "]"
     return [cause("NotSupported", "dryRun", f'Unsupported value: {shown}: supported values: "All"')]
 
 

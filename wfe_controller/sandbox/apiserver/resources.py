@@ -18,6 +18,8 @@ Json = dict[str, Any]
 ALL_VERBS = frozenset({"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"})
 _VERSION = re.compile(r"^v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?$")
 
+_STORED = {"services": "services/specs", "nodes": "minions"}
+
 
 class Strategy:
     """What one kind does beyond the common rules; built-in kinds override parts of it.
@@ -157,6 +159,13 @@ class ResourceInfo:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
+    def registry_path(self) -> str:
+        """Where a real server stores the objects; it stands in some refusals."""
+        if self.custom or self.group == "apiextensions.k8s.io":
+            return f"/registry/{self.group}/{self.plural}"
+        return f"/registry/{_STORED.get(self.plural, self.plural)}"
+
+    @property
     def has_status(self) -> bool:
         return "status" in self.subresources
 
@@ -189,14 +198,6 @@ class Registry:
 
     def by_kind(self, group: str, version: str, kind: str) -> ResourceInfo | None:
         return self._by_kind.get((group, version, kind))
-
-    def any_version(self, group: str, plural: str) -> ResourceInfo | None:
-        """The preferred version of a resource."""
-        for version in self.versions(group):
-            info = self.find(group, version, plural)
-            if info is not None:
-                return info
-        return None
 
     def all(self) -> list[ResourceInfo]:
         """In the order in which they were added."""

@@ -12,6 +12,7 @@ from wfe_controller.sandbox.apiserver.options import write_options
 from wfe_controller.sandbox.apiserver.rbac import Attributes, User
 from wfe_controller.sandbox.apiserver.resources import ResourceInfo
 from wfe_controller.sandbox.apiserver.status import Cause, bad_request, cause, invalid, quote
+from wfe_controller.sandbox.apiserver.verbs import check_namespace
 
 Json = dict[str, Any]
 
@@ -38,6 +39,7 @@ def answer(core: Core, auth: Auth, call: Call) -> Answer:
     call.warnings.extend(warnings)
     if not isinstance(obj.get("metadata"), dict):
         obj["metadata"] = {}
+    check_namespace(obj, call.namespace)
     plural = call.info.plural
     if plural == "selfsubjectreviews":
         return _answer(call, {"creationTimestamp": core.timestamp()}, None, {"userInfo": call.user.to_json()})
@@ -75,6 +77,9 @@ def _access(auth: Auth, call: Call, obj: Json, spec: Json) -> Answer:
     resource = spec.get("resourceAttributes")
     if isinstance(resource, dict):
         spec["resourceAttributes"] = {name: resource[name] for name in _FIELDS if resource.get(name)}
+    path = spec.get("nonResourceAttributes")
+    if isinstance(path, dict):
+        spec["nonResourceAttributes"] = {name: path[name] for name in ("path", "verb") if path.get(name)}
     return _answer(call, metadata, spec, status)
 
 
@@ -102,14 +107,20 @@ def _access_causes(call: Call, plural: str, metadata: Json, spec: Json) -> list[
     if plural != "selfsubjectaccessreviews" and not spec.get("user") and not spec.get("groups"):
         text = 'Invalid value: "": at least one of user or group must be specified'
         causes.append(cause("Invalid", "spec.user", text))
+    for name in ("fieldSelector", "labelSelector"):
+        selector = (resource or {}).get(name)
+        if selector is not None and not selector.get("requirements") and not selector.get("rawSelector"):
+            where = f"spec.resourceAttributes.{name}"
+            text = f"Required value: when {where} is specified, requirements or rawSelector is required"
+            causes.append(cause("Required", f"{where}.requirements", text))
     allowed = {"managedFields", "namespace"} if plural == "localsubjectaccessreviews" else {"managedFields"}
     if set(metadata) - allowed:
         shown = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
-        causes.append(cause("Invalid", "metadata", f"Invalid value: {shown}: must be empty"))
+        besides = " except for namespace" if plural == "localsubjectaccessreviews" else ""
+        causes.append(cause("Invalid", "metadata", f"Invalid value: {shown}: must be empty{besides}"))
     if plural == "localsubjectaccessreviews":
-        metadata.setdefault("namespace", call.namespace)
         asked = str((resource or {}).get("namespace") or "")
-        if asked != call.namespace:
+        if resource is not None and asked != call.namespace:
             text = f"Invalid value: {quote(asked)}: must match metadata.namespace"
             causes.append(cause("Invalid", "spec.resourceAttributes.namespace", text))
     return causes
@@ -131,10 +142,12 @@ def _token(auth: Auth, call: Call, obj: Json, spec: Json) -> Answer:
     if not token:
         raise bad_request("token is required for TokenReview in authentication")
     found = auth.look_up(str(token))
-    if found is None:
+    asked = spec.get("audiences") or ()
+    audiences = [one for one in found.audiences if not asked or one in asked] if found is not None else []
+    if found is None or (asked and not audiences):
         status: Json = {"user": {}, "error": "invalid bearer token"}
     else:
         status = {"authenticated": True, "user": found.user.to_json()}
-        if found.audiences:
-            status["audiences"] = list(found.audiences)
+        if audiences:
+            status["audiences"] = audiences
     return _answer(call, obj["metadata"], spec, status)

@@ -13,7 +13,7 @@ from wfe_controller.sandbox.apiserver.rbac import Attributes
 
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
-_NAME = re.compile(r"[^,!=\\]+")
+_TERM = re.compile(r"([^!=\\]+)(==?|!=)([^!=\\]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,14 @@ def parse(request: Request) -> Route:
     verb = forced or verb
     selected = ""
     if not name and verb in ("list", "watch", "deletecollection"):
-        field, _, value = request.param("fieldSelector").replace("==", "=").partition("=")
-        selected = value if field == "metadata.name" and _NAME.fullmatch(value) else ""
+        selected = _selected(request.param("fieldSelector"))
     return Route(verb, path, group, version, tail[0], subresource, namespace, name, scoped, selected, len(tail) > 3)
+
+
+def _selected(selector: str) -> str:
+    """The name that a field selector asks for, be it among other terms; "" for none, or for one that is broken."""
+    found = [_TERM.fullmatch(term) for term in selector.split(",") if term]
+    if not all(found):
+        return ""
+    names = [term[3] for term in found if term is not None and term[1] == "metadata.name" and term[2] != "!="]
+    return names[0] if names else ""

@@ -121,7 +121,10 @@ class ApiServer:
         self.collector.wake()
         warnings: list[str] = []
         try:
-            return await self._handle(request, warnings)
+            answer = await self._handle(request, warnings)
+            if warnings and not answer.warnings:
+                answer.warnings = _warnings(warnings)
+            return answer
         except StatusError as error:
             return self._refusal(request, error, warnings)
         except _NotFoundText:
@@ -135,7 +138,7 @@ class ApiServer:
             return self._refusal(request, internal("the embedded server has a bug here; its log has more"), warnings)
 
     async def _handle(self, request: Request, warnings: list[str]) -> Response | Stream:
-        user = self.auth.user(request)
+        user = self.auth.user(request, warnings)
         route = routes.parse(request)
         attributes = route.attributes
         if self._authorize:

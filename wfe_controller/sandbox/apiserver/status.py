@@ -203,11 +203,6 @@ def invalid(group: str, kind: str, name: str, causes: Iterable[Cause]) -> Status
     return StatusError(422, "Invalid", message, details)
 
 
-def unprocessable(message: str, details: Mapping[str, Any] | None = None) -> StatusError:
-    """422 without a subject (a JSON patch that cannot be applied)."""
-    return StatusError(422, "Invalid", message, details)
-
-
 def method_not_allowed(group: str, resource: str, action: str) -> StatusError:
     """405 of a resource that has no such verb; ``action`` as in ``create``."""
     message = f"{action} is not supported on resources of kind {quote(qualified(group, resource))}"
@@ -250,15 +245,6 @@ def internal(message: str) -> StatusError:
     return StatusError(500, "InternalError", text, {"causes": [{"message": message}]})
 
 
-def server_timeout(group: str, resource: str, operation: str, retry_after: int = 0) -> StatusError:
-    """500 whose outcome is unknown to the client, which is asked to try again."""
-    message = (
-        f"The {operation} operation against {qualified(group, resource)} could not be completed at this time, "
-        "please try again."
-    )
-    return StatusError(500, "ServerTimeout", message, _details(group, resource, retryAfterSeconds=retry_after))
-
-
 def timeout(message: str, retry_after: int = 0) -> StatusError:
     details = {"retryAfterSeconds": retry_after} if retry_after else {}
     return StatusError(504, "Timeout", f"Timeout: {message}", details)
@@ -271,3 +257,11 @@ def service_unavailable(message: str) -> StatusError:
 def cause(kind: str, field: str, message: str) -> Cause:
     """A cause by its short name (``Invalid``, ``Required``, ``TypeInvalid`` ...)."""
     return Cause(_CAUSES[kind], message, field)
+
+
+def unmet(path: str, key: str, what: str, wanted: str, found: str) -> str:
+    """How the storage of a real server tells that a UID or ResourceVersion is another one."""
+    return (
+        f"StorageError: invalid object, Code: 4, Key: {path}/{key}, ResourceVersion: 0, AdditionalErrorMsg: "
+        f"Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any, Protocol
 
-from wfe_controller.sandbox.apiserver import decode, patches, verbs, verbs_delete
+from wfe_controller.sandbox.apiserver import bodies, scale, verbs, verbs_delete
 from wfe_controller.sandbox.apiserver.auth import AUDIENCE, Auth, Token
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Core
-from wfe_controller.sandbox.apiserver.options import DeleteOptions, write_options
+from wfe_controller.sandbox.apiserver.options import WriteOptions, checked_delete_options, untyped, write_options
 from wfe_controller.sandbox.apiserver.rbac import User
 from wfe_controller.sandbox.apiserver.selectors import parse_selector
 from wfe_controller.sandbox.apiserver.status import (
@@ -23,8 +24,11 @@ from wfe_controller.sandbox.apiserver.status import (
     method_not_allowed,
     method_not_routed,
     no_such_route,
+    not_found,
+    quote,
     stale,
     success,
+    unmet,
 )
 from wfe_controller.sandbox.apiserver.store import Stored
 
@@ -53,7 +57,7 @@ async def answer(core: Core, auth: Auth, logs: Logs | None, call: Call) -> Answe
     if name not in info.subresources:
         raise call.missing() if info.custom else no_such_route()
     if name == "scale":
-        return _scale(core, call)
+        return scale.answer(core, call)
     if info.custom:
         raise not_supported(call)
     wanted = {"eviction": "create", "binding": "create", "token": "create", "finalize": "update", "log": "get"}
@@ -64,168 +68,37 @@ async def answer(core: Core, auth: Auth, logs: Logs | None, call: Call) -> Answe
     stored = call.kind.table.get(call.key)
     if name == "log":
         return _log(logs, call, stored)
-    body = _body(call, {"eviction": "Eviction", "binding": "Binding", "token": "TokenRequest"}[name])
+    options = write_options(call.request, "CreateOptions")
+    kind = {"eviction": "Eviction", "binding": "Binding", "token": "TokenRequest"}[name]
+    body = bodies.read(core, call, kind, options.validation, "Create")
+    verbs.check_namespace(body, call.namespace)
     if stored is None:
         raise call.missing()
     if name == "eviction":
-        return _evict(core, call, stored, body)
+        return _evict(core, call, stored, body, options)
     if name == "binding":
-        return _bind(core, call, stored, body)
+        return _bind(core, call, stored, body, options)
     return _token(core, auth, call, stored, body)
-
-
-def _body(call: Call, kind: str) -> Json:
-    """The object of a subresource with a kind of its own; it may leave kind and apiVersion out."""
-    found = decode.decode(call.request.body, call.request.header("content-type", "application/json"), kind=kind).value
-    if not isinstance(found, dict):
-        found = {}
-    given = found.get("kind") or kind
-    if given != kind:
-        version = str(found.get("apiVersion") or "v1").rpartition("/")[2]
-        why = f"converting ({version}.{given}) to ({kind}): unknown conversion"
-        raise decode.unhandled(given, version, kind, why)
-    if not isinstance(found.get("metadata"), dict):
-        found["metadata"] = {}
-    return found
-
-
-# -- scale --------------------
-
-
-def _at(obj: Any, path: str) -> Any:
-    for step in path.strip(".").split("."):
-        obj = obj.get(step) if isinstance(obj, dict) else None
-    return obj
-
-
-def _scale_of(call: Call, stored: Stored) -> Json:
-    obj, paths = call.kind.load(stored), call.info.scale
-    metadata = obj["metadata"]
-    shown = {
-        name: metadata[name]
-        for name in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-        if name in metadata
-    }
-    if paths is None:
-        spec, status = obj.get("spec") or {}, obj.get("status") or {}
-        replicas, current = spec.get("replicas") or 0, status.get("replicas") or 0
-        selector = _selector_text(spec.get("selector") or {})
-    else:
-        replicas, current = _at(obj, paths.spec_replicas) or 0, _at(obj, paths.status_replicas) or 0
-        selector = _at(obj, paths.label_selector) if paths.label_selector else ""
-    status = {"replicas": current}
-    if selector:
-        status["selector"] = selector
-    spec = {"replicas": replicas} if replicas or paths is not None else {}
-    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": shown, "spec": spec, "status": status}
-
-
-def _selector_text(selector: Json) -> str:
-    labels = selector.get("matchLabels") or {}
-    parts = [f"{key}={labels[key]}" for key in sorted(labels)]
-    for rule in selector.get("matchExpressions") or ():
-        key, operator, values = rule.get("key"), rule.get("operator"), sorted(rule.get("values") or ())
-        listed = ",".join(values)
-        text = {
-            "In": f"{key} in ({listed})",
-            "NotIn": f"{key} notin ({listed})",
-            "Exists": key,
-            "DoesNotExist": f"!{key}",
-        }
-        parts.append(text.get(operator, ""))
-    return ",".join(parts)
-
-
-def _scale(core: Core, call: Call) -> Answer:
-    if call.verb not in ("get", "update", "patch"):
-        raise not_supported(call) if call.info.custom else method_not_routed()
-    stored = call.kind.table.get(call.key)
-    if stored is None:
-        raise call.missing()
-    now = _scale_of(call, stored)
-    if call.verb == "get":
-        return Answer(200, obj=now)
-    if call.verb == "update":
-        options = write_options(call.request, "UpdateOptions")
-        wanted = _body(call, "Scale")
-        verbs.check_name(wanted, call.name)
-        verbs.check_namespace(wanted, call.namespace)
-    else:
-        options = write_options(call.request, "PatchOptions")
-        wanted = _patched_scale(call, now)
-    replicas = (wanted.get("spec") or {}).get("replicas") or 0
-    obj = call.kind.load(stored)
-    if not isinstance(replicas, int) or replicas < 0:
-        path = call.info.scale.spec_replicas if call.info.scale else "spec.replicas"
-        rule = "should be a non-negative integer" if call.info.custom else "must be greater than or equal to 0"
-        text = f"Invalid value: {replicas}: {rule}"
-        kind = call.info.kind if call.info.custom else "Scale"
-        group = call.info.group if call.info.custom else "autoscaling"
-        raise invalid(group, kind, call.name, [cause("Invalid", path, text)])
-    _put(obj, call.info.scale.spec_replicas if call.info.scale else ".spec.replicas", replicas)
-    metadata = obj["metadata"]
-    metadata["resourceVersion"] = wanted["metadata"].get("resourceVersion") or metadata["resourceVersion"]
-    if wanted["metadata"].get("uid"):
-        metadata["uid"] = wanted["metadata"]["uid"]
-    inner = Call(call.request, call.user, call.kind, call.namespace, call.name, "", call.verb, call.form, call.warnings)
-
-    def own(old: Json, new: Json) -> None:
-        call.kind.manager("scale").update(old, new, manager=options.manager, now=core.now())
-
-    done = verbs.update_object(core, inner, stored, obj, options, own=own)
-    if done.stored is None:
-        return Answer(200, obj=now)
-    return Answer(200, obj=_scale_of(call, done.stored))
-
-
-def _patched_scale(call: Call, now: Json) -> Json:
-    media_type = call.request.header("content-type").partition(";")[0].strip()
-    body = call.request.body
-    if media_type == "application/json-patch+json":
-        found = patches.json_patch(now, body)
-    else:
-        found = patches.merge_patch(now, body)
-    return found if isinstance(found, dict) else now
-
-
-def _put(obj: Json, path: str, value: object) -> None:
-    *steps, last = path.strip(".").split(".")
-    for step in steps:
-        inner = obj.get(step)
-        if not isinstance(inner, dict):
-            inner = obj[step] = {}
-        obj = inner
-    obj[last] = value
 
 
 # -- pods --------------------
 
 
-def _evict(core: Core, call: Call, stored: Stored, body: Json) -> Answer:
+def _evict(core: Core, call: Call, stored: Stored, body: Json, asked: WriteOptions) -> Answer:
     """Delete a pod unless a disruption budget that matches it allows none."""
-    name = body["metadata"].get("name") or call.name
-    if name != call.name:
+    if body["metadata"].get("name") != call.name:
         raise bad_request("name in URL does not match name in Eviction object")
+    options = checked_delete_options(body.get("deleteOptions") or {})
+    dry_run = options.dry_run or asked.dry_run
     pod = call.kind.load(stored)
     phase = (pod.get("status") or {}).get("phase")
     if phase not in ("Succeeded", "Failed", "Pending") and not stored.deleting:
-        _spend_budget(core, call, stored)
-    given = body.get("deleteOptions") or {}
-    grace = given.get("gracePeriodSeconds")
-    preconditions = given.get("preconditions") or {}
-    dry_run = bool(given.get("dryRun")) or bool(call.request.param("dryRun"))
-    options = DeleteOptions(
-        dry_run,
-        given.get("propagationPolicy") or "",
-        grace if isinstance(grace, int) else None,
-        preconditions.get("uid"),
-        preconditions.get("resourceVersion"),
-    )
-    verbs_delete.delete_object(core, call.kind, stored, options)
+        _spend_budget(core, call, stored, dry_run=dry_run)
+    verbs_delete.delete_object(core, call.kind, stored, replace(options, dry_run=dry_run))
     return Answer(201, obj=success(code=201))
 
 
-def _spend_budget(core: Core, call: Call, stored: Stored) -> None:
+def _spend_budget(core: Core, call: Call, stored: Stored, *, dry_run: bool) -> None:
     budgets = []
     for found in core.store.table("poddisruptionbudgets.policy").objects.values():
         selector = (found.decode().get("spec") or {}).get("selector")
@@ -248,20 +121,34 @@ def _spend_budget(core: Core, call: Call, stored: Stored) -> None:
             f"{status.get('currentHealthy', 0)} currently"
         )
         raise disrupted(text, [Cause("DisruptionBudget", why)])
+    if dry_run:
+        return
     status["disruptionsAllowed"] -= 1
     status.setdefault("disruptedPods", {})[stored.name] = core.timestamp()
     budget["status"] = status
     core.store.write(kind.table, budget, budgets[0], kind.fields(budget))
 
 
-def _bind(core: Core, call: Call, stored: Stored, body: Json) -> Answer:
-    """What a scheduler does: put a pod on a node."""
-    if body["metadata"].get("name") != call.name:
+def _bind(core: Core, call: Call, stored: Stored, body: Json, options: WriteOptions) -> Answer:
+    """What a scheduler does: put a pod on a node. Its labels and annotations come with it."""
+    given = body["metadata"]
+    if given.get("name") != call.name:
         raise bad_request("name in URL does not match name in Binding object")
     target = body.get("target") or {}
+    problems = []
+    if (kind := target.get("kind") or "") not in ("", "Node"):
+        problems.append(f'target.kind: Unsupported value: {quote(kind)}: supported values: "Node", "<empty>"')
     if not target.get("name"):
-        found = [cause("Required", "target.name", "Required value")]
-        raise invalid("", "Binding", call.name, found)
+        problems.append("target.name: Required value")
+    if problems:
+        raise untyped(ValueError(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"))
+    for what, wanted, found in (
+        ("UID", given.get("uid"), stored.uid),
+        ("ResourceVersion", given.get("resourceVersion"), str(stored.revision)),
+    ):
+        if wanted and wanted != found:
+            why = unmet(call.info.registry_path, call.key, what, wanted, found)
+            raise conflict("", call.info.plural, call.name, why)
     pod = call.kind.load(stored)
     if stored.deleting:
         raise conflict("", "pods/binding", call.name, f"pod {call.name} is being deleted, cannot be assigned to a host")
@@ -270,6 +157,9 @@ def _bind(core: Core, call: Call, stored: Stored, body: Json) -> Answer:
         why = f'pod {call.name} is already assigned to node "{spec["nodeName"]}"'
         raise conflict("", "pods/binding", call.name, why)
     spec["nodeName"] = target["name"]
+    for name in ("labels", "annotations"):
+        if given.get(name):
+            pod["metadata"].setdefault(name, {}).update(given[name])
     status = pod.setdefault("status", {})
     conditions = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
     entry = {
@@ -279,7 +169,8 @@ def _bind(core: Core, call: Call, stored: Stored, body: Json) -> Answer:
         "lastTransitionTime": core.timestamp(),
     }
     status["conditions"] = [*conditions, entry]
-    core.store.write(call.kind.table, call.kind.to_storage(pod), stored, call.kind.fields(pod))
+    if not options.dry_run:
+        core.store.write(call.kind.table, call.kind.to_storage(pod), stored, call.kind.fields(pod))
     return Answer(201, obj=success(code=201))
 
 
@@ -310,7 +201,7 @@ def _log(logs: Logs | None, call: Call, stored: Stored | None) -> Answer:
 def _finalize(core: Core, call: Call) -> Answer:
     """PUT of a namespace's spec.finalizers; the last one gone ends a namespace that is being deleted."""
     options = write_options(call.request, "UpdateOptions")
-    body = _body(call, "Namespace")
+    body = bodies.read(core, call, "Namespace", options.validation, "Update")
     verbs.check_name(body, call.name)
     stored = call.kind.table.get(call.key)
     if stored is None:
@@ -331,6 +222,11 @@ def _token(core: Core, auth: Auth, call: Call, stored: Stored, body: Json) -> An
     seconds = spec.get("expirationSeconds")
     seconds = TOKEN_SECONDS if seconds is None else seconds
     causes = []
+    given = body["metadata"].get("name") or stored.name
+    if given != stored.name:
+        text = f"Invalid value: {quote(given)}: must match the service account name if specified"
+        causes.append(cause("Invalid", "metadata.name", text))
+        raise invalid("authentication.k8s.io", "TokenRequest", stored.name, causes)
     if seconds < _SHORTEST_TOKEN:
         text = f"Invalid value: {seconds}: may not specify a duration less than 10 minutes"
         causes.append(cause("Invalid", "spec.expirationSeconds", text))
@@ -339,6 +235,7 @@ def _token(core: Core, auth: Auth, call: Call, stored: Stored, body: Json) -> An
         causes.append(cause("Invalid", "spec.expirationSeconds", text))
     if causes:
         raise invalid("authentication.k8s.io", "TokenRequest", "", causes)
+    _check_bound(core, stored.namespace, spec.get("boundObjectRef"))
     text = f"sandbox.{core.rng.getrandbits(256):064x}"
     expires = core.now().astimezone(UTC) + timedelta(seconds=seconds)
     user = User.service_account(stored.namespace, stored.name, stored.uid)
@@ -359,3 +256,13 @@ def _token(core: Core, auth: Auth, call: Call, stored: Stored, body: Json) -> An
         "status": {"token": text, "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ")},
     }
     return Answer(201, obj=made)
+
+
+def _check_bound(core: Core, namespace: str, reference: Json | None) -> None:
+    """The pod or secret a token is bound to must be there."""
+    plural = {"Pod": "pods", "Secret": "secrets"}.get((reference or {}).get("kind") or "")
+    if reference is None or plural is None:
+        return
+    name = reference.get("name") or ""
+    if core.store.table(plural).get(f"{namespace}/{name}") is None:
+        raise not_found("", plural, name)

@@ -26,6 +26,7 @@ from wfe_controller.sandbox.apiserver.status import (
     conflict,
     invalid,
     stale,
+    unmet,
 )
 from wfe_controller.sandbox.apiserver.store import Stored
 
@@ -140,8 +141,6 @@ def create_object(
     _refuse(call, obj, _create_causes(kind, obj))
     call.warnings.extend(names.warnings(obj))
     call.warnings.extend(strategy.warnings(obj, None))
-    if wanted not in (None, "", "0"):
-        raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
     table = kind.table
     there = table.get(_key(obj))
     if there is not None:
@@ -149,6 +148,11 @@ def create_object(
         if there.deleting:
             error.message = f"object is being deleted: {error.message}"
         raise error
+    if wanted not in (None, "", "0"):
+        if options.dry_run:  # it is the storage that refuses it
+            obj["metadata"]["resourceVersion"] = wanted
+            return Answer(201, obj=obj)
+        raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
     if options.dry_run:
         return Answer(201, obj=obj)
     fields = kind.fields(obj)
@@ -266,11 +270,7 @@ def _check_preconditions(call: Call, stored: Stored, new: Json) -> None:
     info, metadata = call.info, new["metadata"]
     uid = metadata.get("uid") or ""
     if uid and uid != stored.uid and call.verb == "update":
-        path = f"/registry/{info.group}/{info.plural}" if info.custom or info.group else f"/registry/{info.plural}"
-        why = (
-            f"StorageError: invalid object, Code: 4, Key: {path}/{call.key}, ResourceVersion: 0, AdditionalErrorMsg: "
-            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored.uid}"
-        )
+        why = unmet(info.registry_path, call.key, "UID", uid, stored.uid)
         raise conflict(info.group, info.plural, call.name, why)
     given = metadata.get("resourceVersion") or ""
     try:
@@ -280,7 +280,7 @@ def _check_preconditions(call: Call, stored: Stored, new: Json) -> None:
     if wanted == 0:
         if not info.custom and info.strategy.unconditional_update:
             return
-        if call.verb != "update":
+        if call.request.header("content-type").startswith("application/apply-patch"):
             return
         text = "Invalid value: 0: must be specified for an update"
         found = [cause("Invalid", "metadata.resourceVersion", text)]

@@ -12,8 +12,10 @@ import msgspec
 
 from wfe_controller.sandbox.apiserver import decode, goyaml, patches
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Core
-from wfe_controller.sandbox.apiserver.gotypes import Mismatch
+from wfe_controller.sandbox.apiserver.gotypes import Mismatch, json_kind
 from wfe_controller.sandbox.apiserver.options import WriteOptions, write_options
+from wfe_controller.sandbox.apiserver.resources import ResourceInfo
+from wfe_controller.sandbox.apiserver.schema import Schema
 from wfe_controller.sandbox.apiserver.status import (
     StatusError,
     bad_request,
@@ -37,8 +39,8 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 def patch(core: Core, call: Call) -> Answer:
     """PATCH of an object or of its status."""
-    media_type = _media_type(call)
-    applies = media_type == APPLY_PATCH
+    language = media_type(call)
+    applies = language == APPLY_PATCH
     options = write_options(call.request, "PatchOptions", apply=applies)
     stored = call.kind.table.get(call.key)
     if applies:
@@ -47,16 +49,18 @@ def patch(core: Core, call: Call) -> Answer:
         raise call.missing()
     old = call.kind.load(stored)
     validates = options.validation != "Ignore"
-    new = _patched(call, media_type, old, validates)
+    new = patched(call, language, old, call.info.schema or {}, validates=validates)
     if not isinstance(new, dict):
         new = {}
-    _settle(call, new, options, patches.problems(call.request.body, operations=media_type == JSON_PATCH))
+    problems = patches.problems(call.request.body, operations=language == JSON_PATCH)
+    settle(call, new, options, problems, old, call.info, call.kind.schema)
     check_name(new, call.name)
     check_namespace(new, call.namespace)
     return update_object(core, call, stored, new, options)
 
 
-def _media_type(call: Call) -> str:
+def media_type(call: Call) -> str:
+    """The language of a patch. Raises 415."""
     given = call.request.header("content-type").partition(";")[0].strip().lower()
     if call.info.custom:
         if given not in (JSON_PATCH, MERGE_PATCH, APPLY_PATCH):
@@ -66,18 +70,23 @@ def _media_type(call: Call) -> str:
     return given
 
 
-def _patched(call: Call, media_type: str, old: Json, validates: bool) -> Any:
+def patched(call: Call, language: str, old: Json, schema: Json, *, validates: bool) -> Any:
+    """What a JSON, merge or strategic patch makes of ``old``; identity and types are not looked at."""
     body = call.request.body
-    if media_type == JSON_PATCH:
+    if language == JSON_PATCH:
         return patches.json_patch(old, body, validates=validates)
-    if media_type == MERGE_PATCH:
+    if language == MERGE_PATCH:
         return patches.merge_patch(old, body, validates=validates)
-    return patches.strategic_merge(old, body, call.info.schema or {})
+    return patches.strategic_merge(old, body, schema)
 
 
-def _settle(call: Call, new: Json, options: WriteOptions, problems: list[str]) -> None:
-    """Identity, Go types and unknown fields of the result of a patch, refused as the real server refuses them."""
-    info = call.info
+def settle(
+    call: Call, new: Json, options: WriteOptions, problems: list[str], old: Json, info: ResourceInfo, schema: Schema
+) -> None:
+    """Identity, Go types and unknown fields of the result of a patch, refused as the real server refuses them.
+
+    ``info`` and ``schema`` are those of what is patched: of the resource, or of its scale.
+    """
     # What is quoted in a refusal is the object before unknown fields are taken out of it.
     whole = msgspec.json.decode(msgspec.json.encode(new)) if options.validation == "Strict" else new
     try:
@@ -86,17 +95,17 @@ def _settle(call: Call, new: Json, options: WriteOptions, problems: list[str]) -
             known = ("apiVersion", "kind", "metadata")
             unknown = [f"unknown field {quote(name)}" for name in sorted(new) if name not in known]
         else:
-            unknown = call.kind.schema.prune(new)
+            unknown = schema.prune(new)
     except Mismatch as error:
         strategic = call.request.header("content-type").startswith(STRATEGIC_PATCH)
         why = f"unrecognized type: {_wanted(error)}" if strategic else str(error)
-        raise _invalid_patch(call, new, why) from error
+        raise _invalid_patch(call, new, old, info, why) from error
     if new.get("metadata") is None:
         new["metadata"] = {}
     found = [*problems, *unknown]
     if options.validation == "Strict" and found:
         text = f"strict decoding error: {', '.join(found)}"
-        raise _invalid_patch(call, whole, text)
+        raise _invalid_patch(call, whole, old, info, text)
     if options.validation == "Warn":
         call.warnings.extend(found)
     for name, wanted in (("kind", info.kind), ("apiVersion", info.api_version)):
@@ -111,7 +120,7 @@ def _settle(call: Call, new: Json, options: WriteOptions, problems: list[str]) -
                 else f"no kind {quote(info.kind)} is registered for version {quote(given)} in scheme "
                 '"pkg/runtime/scheme.go:111"'
             )
-            raise _invalid_patch(call, new, why)
+            raise _invalid_patch(call, new, old, info, why)
         shown = new.get("kind") or ""
         subject = metadata_name(new)
         raise invalid(
@@ -128,13 +137,11 @@ def _version(obj: Json) -> str:
     return str(obj.get("apiVersion") or "").rpartition("/")[2]
 
 
-def _invalid_patch(call: Call, new: Json, why: str) -> StatusError:
-    stored = call.kind.table.get(call.key)
-    old = call.kind.load(stored) if stored is not None else {}
+def _invalid_patch(call: Call, new: Json, old: Json, info: ResourceInfo, why: str) -> StatusError:
     if call.request.header("content-type").startswith(STRATEGIC_PATCH):
         # Applied to the typed object: it is the patch itself that does not fit.
         shown = go_text(decode.loads(call.request.body))
-    elif call.info.custom:
+    elif info.custom:
         shown = msgspec.json.encode(new, order="sorted").decode()
     else:
         shown = msgspec.json.encode(_as_patched(new, old)).decode()
@@ -163,7 +170,7 @@ def _apply(core: Core, call: Call, stored: Stored | None, options: WriteOptions)
     if live is None and call.subresource:
         raise call.missing()
     new = manager.apply(live, applied, manager=options.manager, force=options.force, now=core.now())
-    _settle(call, new, options, problems)
+    settle(call, new, options, problems, live or {}, info, call.kind.schema)
     check_name(new, call.name)
     check_namespace(new, call.namespace)
 
@@ -187,8 +194,11 @@ def _applied(call: Call) -> tuple[Json, list[str]]:
         parsed = goyaml.parse(body)
     except goyaml.YamlProblem as error:
         raise bad_request(f"error decoding YAML: error converting YAML to JSON: {error}") from error
+    if parsed.value is None:
+        raise bad_request("invalid object type: /, Kind=")
     if not isinstance(parsed.value, dict):
-        raise bad_request("error decoding YAML: the patch is not an object")
+        why = f"json: cannot unmarshal {json_kind(parsed.value)} into Go value of type map[string]interface {{}}"
+        raise bad_request(f"error decoding YAML: error unmarshaling JSON: while decoding JSON: {why}")
     if parsed.depth > decode.MAX_KEPT_DEPTH:
         raise bad_request(f"the object is nested deeper than {decode.MAX_KEPT_DEPTH} levels")
     return parsed.value, list(parsed.duplicates)
