@@ -231,7 +231,8 @@ def _lock_cells(obj: Json, now: datetime, *, wide: bool) -> list[str]:
         return ["Blocked", record.block.by_name or record.block.by_uid, "when cleared"]
     if (waits := next_allowed(record, now)) is not None:
         workflow, at = waits
-        by = record.last_execution.name if record.last_execution is not None else NOTHING
+        last = record.last_execution  # of another workflow it is not the cause
+        by = last.name if last is not None and last.workflow_id == workflow else NOTHING
         return ["Waits", by, f"in {age((at - now).total_seconds())}" + (f" for {workflow}" if wide else "")]
     return ["Free", NOTHING, "now"]
 
