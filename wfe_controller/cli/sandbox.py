@@ -71,7 +71,7 @@ def sandbox(
         _write,
         style,
         clock=clock,
-        about=story.about,
+        about="" if no_samples else story.about,
         live=live,
         stays=keep or no_samples,
         rows=lambda: shutil.get_terminal_size().lines,
