@@ -71,6 +71,8 @@ class Commands(click.Group):
         except KubeError as error:
             self.fail(f"the API server refused or did not answer: {error}", EXIT_ENVIRONMENT)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EIO):
+                self.fail(f"what was to be said could not be written: {error.strerror}", EXIT_ENVIRONMENT)
             if error.errno != errno.EPIPE:
                 raise
             # The reader of our output has left ("... | head"): not an error, but nothing more can be written.

@@ -62,6 +62,8 @@ class Need:
     resource: Resource
     place: str
     vital: bool = False
+    name: str = ""
+    """Of the only object that is meant: ours may be granted by name."""
 
 
 NEEDS: tuple[Need, ...] = (
@@ -73,7 +75,7 @@ NEEDS: tuple[Need, ...] = (
     Need("locks, explain", "list", TARGETLOCKS, "home"),
     Need("explain, clear-block", "get", TARGETLOCKS, "home"),
     Need("clear-block", "patch", TARGETLOCKS, "home"),
-    Need("explain", "get", LEASES, "home"),
+    Need("explain", "get", LEASES, "home", name=LEASE_NAME),
     Need("explain", "list", EVENTS, "here"),
     Need("explain, tree, graph", "get", PIPELINERUNS, "execution"),
     Need("explain, tree, graph", "list", TASKRUNS, "execution"),
@@ -89,6 +91,7 @@ def review(need: Need, namespace: str) -> Json:
         "version": need.resource.version,
         "resource": need.resource.plural,
         "namespace": namespace,
+        "name": need.name,
     }
     return {
         "apiVersion": ACCESS_REVIEWS.api_version,
@@ -111,11 +114,9 @@ def rights_rows(refused: Sequence[tuple[Need, str]]) -> list[Row]:
 
 def _role_with(need: Need, namespace: str) -> str:
     """A role that has it: ours, or what every cluster has (Tekton adds its kinds to ``view``)."""
-    if need.resource.group == GROUP:
+    if need.resource.group == GROUP or need.resource is LEASES:
         role = {"patch": OPERATOR, "create": REQUESTER}.get(need.verb, VIEWER)
         return f"the ClusterRole {role} in {namespace}"
-    if need.resource is LEASES:
-        return f"a Role in {namespace} with {need.verb} on {need.resource.plural}"
     return f"the ClusterRole view in {namespace}"
 
 
@@ -283,5 +284,5 @@ def doctor(output: str | None, places: Places) -> int:
         click.echo(machine({"ok": good, "checks": checks}, output))
     else:
         style = Style.of_terminal()
-        click.echo(as_text(rows, style.width if style.cut else UNCUT))
+        click.echo(as_text(rows, style.prose if style.cut else UNCUT))
     return 0 if good else 1

@@ -17,6 +17,7 @@ from wfe_controller.cli.kubectl.options import Places, cluster_options, executio
 from wfe_controller.cli.kubectl.output import machine
 from wfe_controller.cli.kubectl.session import Refusal, Session, run
 from wfe_controller.cli.kubectl.tree import Node, build, planned_tasks
+from wfe_controller.cli.kubectl.words import one_line
 from wfe_controller.kube.objects import Json, items, mapping, spec, text
 
 _RESULT = re.compile(r"\$\(tasks\.([A-Za-z0-9_-]+)\.(?:results|status)")
@@ -82,18 +83,31 @@ def _identifiers(graph: Graph) -> dict[str, str]:
     return {vertex.name: f"n{index}" for index, vertex in enumerate(graph.vertices)}
 
 
-def _quoted(label: str) -> str:
-    return label.replace('"', "'").replace("\n", " ")
+_ENTITIES = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;", "\\": "#92;"}
+
+
+def _in_mermaid(label: str) -> str:
+    """Text that stays text within a quoted label, whatever it is."""
+    return "".join(_ENTITIES.get(character, character) for character in one_line(label))
+
+
+def _in_dot(*lines: str) -> str:
+    """A quoted string of Graphviz: it knows no escapes but of quotes, and takes others for its own."""
+    told = [one_line(line).replace("\\", "\\\\").replace('"', '\\"') for line in lines]
+    return '"' + "\\n".join(told) + '"'
+
+
+def _known(state: str) -> str:
+    return state if state in COLOURS else "Waiting"
 
 
 def mermaid(graph: Graph) -> str:
     """A flowchart; each state is a class with its colour."""
     ids = _identifiers(graph)
-    lines = ["---", f"title: {json.dumps(graph.title)}", "---", "flowchart LR"]
+    lines = ["---", f"title: {json.dumps(one_line(graph.title))}", "---", "flowchart LR"]
     for vertex in graph.vertices:
-        detail = f"<br/>{vertex.detail}" if vertex.detail else ""
-        label = _quoted(f"{vertex.name}<br/>{vertex.state}{detail}")
-        lines.append(f'  {ids[vertex.name]}["{label}"]:::{vertex.state.lower()}')
+        label = "<br/>".join(_in_mermaid(part) for part in (vertex.name, vertex.state, vertex.detail) if part)
+        lines.append(f'  {ids[vertex.name]}["{label}"]:::{_known(vertex.state).lower()}')
     lines += [f"  {ids[a]} --> {ids[b]}" for a, b in graph.edges]
     lines += [f"  classDef {state.lower()} fill:{colour}" for state, colour in COLOURS.items()]
     return "\n".join(lines)
@@ -102,11 +116,11 @@ def mermaid(graph: Graph) -> str:
 def dot(graph: Graph) -> str:
     """A digraph for Graphviz."""
     ids = _identifiers(graph)
-    title = json.dumps(graph.title)
+    title = _in_dot(graph.title)
     lines = [f"digraph {title} {{", "  rankdir=LR;", '  node [shape=box style="rounded,filled"];', f"  label={title};"]
     for vertex in graph.vertices:
-        label = json.dumps(f"{vertex.name}\n{vertex.state}{f' {vertex.detail}' if vertex.detail else ''}")
-        colour = COLOURS.get(vertex.state, COLOURS["Waiting"])
+        label = _in_dot(vertex.name, f"{vertex.state} {vertex.detail}".rstrip())
+        colour = COLOURS[_known(vertex.state)]
         lines.append(f'  {ids[vertex.name]} [label={label} fillcolor="{colour}"];')
     lines += [f"  {ids[a]} -> {ids[b]};" for a, b in graph.edges]
     return "\n".join([*lines, "}"])
@@ -118,6 +132,8 @@ COLOURS = {
     "Succeeded": "#abebc6",
     "Completed": "#abebc6",
     "Failed": "#f5b7b1",
+    "Skipped": "#f9e79f",
+    "RolledBack": "#f9e79f",
 }
 
 

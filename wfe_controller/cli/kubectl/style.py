@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from wfe_controller.api.phases import Phase
 
 WIDTH = 80
-"""When there is no terminal to ask, and the least that is laid out for."""
+"""When there is no terminal to ask, and the least that tables are laid out for."""
+NARROWEST = 40
 
 _COLOURS = {
     Phase.COMPLETED: "32",
@@ -35,6 +36,8 @@ class Style:
     colour: bool = False
     unicode: bool = True
     cut: bool = True
+    prose: int = WIDTH
+    """Columns for sentences: a narrow terminal gets narrow ones."""
 
     @classmethod
     def of_terminal(cls, env: Mapping[str, str] | None = None) -> Style:
@@ -48,7 +51,8 @@ class Style:
             width = int(columns)
         else:
             width = shutil.get_terminal_size((WIDTH, 24)).columns if terminal else WIDTH
-        return cls(max(WIDTH, width), colour, "utf" in encoding, terminal or columns.isdecimal())
+        prose = max(NARROWEST, width)
+        return cls(max(WIDTH, width), colour, "utf" in encoding, terminal or columns.isdecimal(), prose)
 
     def bold(self, text: str) -> str:
         return self._code("1", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wfe_controller.cli.kubectl.style import Style
 from wfe_controller.cli.kubectl.words import cells, head, plain
@@ -13,11 +13,15 @@ GAP = 2
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``least``: how narrow it may get, 0 = it keeps its width. Of equally wide ones that of higher ``give`` gives."""
+    """``least``: how narrow it may get, 0 = it keeps its width. Of equally wide ones that of higher ``give`` gives.
+
+    ``keep``: below this it gives only when no other can: what a person copies into the next command stays whole.
+    """
 
     title: str
     least: int = 0
     give: int = 0
+    keep: int = field(default=0, kw_only=True)
     colour: Callable[[Style, str, str], str] | None = None
     """(style, whole value, padded cell) -> cell with its colour."""
 
@@ -50,6 +54,7 @@ def _fitted(columns: Sequence[Column], widths: Sequence[int], width: int) -> lis
     over = sum(out) + GAP * (len(out) - 1) - width
     while over > 0:
         able = [i for i, c in enumerate(columns) if c.least and out[i] > max(c.least, 1)]
+        able = [i for i in able if out[i] > columns[i].keep] or able
         if not able:
             break
         out[max(able, key=lambda i: (out[i], columns[i].give))] -= 1

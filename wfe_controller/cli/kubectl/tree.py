@@ -66,7 +66,7 @@ def _lock_node(facts: Facts) -> Node:
     if isinstance(record, Unread):
         return Node("TargetLock", facts.target, "NotRead", record.why)
     if record is None:
-        return Node("TargetLock", facts.target, "Free", "nothing is remembered of the target")
+        return Node("TargetLock", facts.target, "Free", "nothing is remembered of it")
     if not isinstance(record, LockRecord):
         return Node("TargetLock", name_of(mapping(facts.lock)), "Unreadable", str(record))
     if record.holder is not None:

@@ -27,6 +27,8 @@ from wfe_controller.kube.objects import (
 from wfe_controller.locking.record import LockRecord, LockUnreadable
 
 NOTHING = "-"
+KEEP = 28
+"""Columns of a name that is not cut as long as something else can be."""
 LONGEST_PHASE = max(map(len, Phase))
 
 
@@ -38,7 +40,7 @@ def facts_of(obj: Json, now: datetime) -> Facts:
 def executions_table(objs: Sequence[Json], now: datetime, style: Style, *, wide: bool, namespaces: bool) -> str:
     """NAME PHASE PROGRESS TARGET REASON AGE; wide: WORKFLOW, ENGINE, HOLDER, DURATION."""
     columns = [
-        Column("NAME", 12, 1),
+        Column("NAME", 12, 1, keep=KEEP),
         Column("PHASE", LONGEST_PHASE, 0, _phase),
         Column("DONE", 7),
         Column("TARGET", 12, 3),
@@ -95,7 +97,7 @@ def _uncut(style: Style) -> Style:
 def locks_table(objs: Sequence[Json], now: datetime, style: Style, *, wide: bool) -> str:
     """TARGET STATE BY SINCE NEXT AGE; wide: the lock's name, the last execution, failures."""
     columns = [
-        Column("TARGET", 20, 2),
+        Column("TARGET", 20, 2, keep=KEEP),
         Column("STATE", 0, 0, _state),
         Column("BY", 12, 1),
         Column("SINCE"),

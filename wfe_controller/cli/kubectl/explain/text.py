@@ -13,12 +13,12 @@ LABEL = 12
 
 
 def as_text(told: Explanation, style: Style) -> str:
-    """Lines of at most ``style.width`` columns, but for words that are longer."""
-    lines = [style.bold(line) for line in wrapped(f"{told.name}: {told.headline}", style.width, cut_words=style.cut)]
+    """Lines of at most ``style.prose`` columns, but for words that are longer."""
+    lines = [style.bold(line) for line in wrapped(f"{told.name}: {told.headline}", style.prose, cut_words=style.cut)]
     for label, text in _answers(told):
         lines += _answer(label, text, style)
     lines += _answer("next", told.next.why, style)
-    command = folded(plain(told.next.command), style.width - 4)
+    command = folded(plain(told.next.command), style.prose - 4)
     lines += [f"  $ {style.command(command[0])}", *(f"    {style.command(more)}" for more in command[1:])]
     return "\n".join(lines)
 
@@ -50,7 +50,7 @@ def _answers(told: Explanation) -> Iterator[tuple[str, str]]:
 
 
 def _answer(label: str, text: str, style: Style) -> list[str]:
-    width = max(20, style.width - LABEL - 2)
+    width = max(20, style.prose - LABEL - 2)
     first, *more = wrapped(text, width, cut_words=True)
     head = f"  {style.dim(f'{label:<{LABEL}}')}{first}".rstrip()
     return [head, *(f"  {'':<{LABEL}}{line}" for line in more)]
