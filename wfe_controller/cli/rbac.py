@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from wfe_controller.api import names
 from wfe_controller.app.rights import RIGHTS, Place, Right, Scope
-from wfe_controller.kube.objects import Json
+from wfe_controller.kube.objects import LEASES, Json
 
 ACCOUNT = names.COMPONENT
 PART_OF = {"app.kubernetes.io/part-of": "kubernaut"}
@@ -84,7 +84,8 @@ def controller(scope: Scope) -> list[Json]:
     return out
 
 
-_READ = ["get", "list", "watch"]
+_LOOK = ["get", "list"]
+_READ = [*_LOOK, "watch"]
 _CHANGE = [*_READ, "patch"]
 
 
@@ -120,18 +121,27 @@ def users() -> list[Json]:
     """Roles for people and remediation systems, to be bound by an administrator.
 
     Requesting is not part of the built-in edit role: whoever creates a WorkflowExecution acts with the rights of the
-    runner (TH44).
+    runner (TH44). Operators may read what ``kubectl wfe explain`` reads; viewers have the rest of that from the
+    built-in role that theirs is a part of.
     """
     both = [names.WORKFLOWEXECUTIONS.plural, names.TARGETLOCKS.plural]
     to_view = {**LABELS, f"{RBAC}/aggregate-to-view": "true"}
+    lease = _rule(LEASES.group, [LEASES.plural], _LOOK, [names.LEASE_NAME])
+    explained = [
+        lease,
+        _rule(names.PIPELINERUNS.group, [names.PIPELINERUNS.plural, names.TASKRUNS.plural], _LOOK),
+        _rule("", ["pods", "events"], _LOOK),
+        _rule("", ["serviceaccounts"], ["get"]),
+        _rule("apps", ["deployments"], ["get"]),
+    ]
     return [
-        _role("kubernaut-workflowexecution-viewer", "", [_rule(names.GROUP, both, _READ)], to_view),
+        _role("kubernaut-workflowexecution-viewer", "", [_rule(names.GROUP, both, _READ), lease], to_view),
         _role(
             "kubernaut-workflowexecution-requester",
             "",
             [_rule(names.GROUP, [names.WORKFLOWEXECUTIONS.plural], [*_READ, "create", "delete"])],
         ),
-        _role("kubernaut-workflowexecution-operator", "", [_rule(names.GROUP, both, _CHANGE)]),
+        _role("kubernaut-workflowexecution-operator", "", [_rule(names.GROUP, both, _CHANGE), *explained]),
     ]
 
 
