@@ -101,6 +101,7 @@ def _environment(self_type: str) -> Any:
 @dataclass(slots=True)
 class _Rule:
     text: str
+    source: str
     program: Any
     transition: bool
     optional_old: bool
@@ -120,6 +121,20 @@ class _Place:
     additional: _Place | None = None
     items: _Place | None = None
     converter: Converter | None = None
+    together: dict[tuple[bool, bool], Any] = field(default_factory=dict)
+
+    def all_of(self, rules: list[_Rule], case: tuple[bool, bool]) -> Any:
+        """All rules that one case asks for as one program, made at its first use; None when there is no such program.
+
+        Nearly every object keeps every rule, and one evaluation costs about as much as another, whatever its length.
+        """
+        if case not in self.together:
+            source = " && ".join(f"({rule.source}\n)" for rule in rules)
+            try:
+                self.together[case] = _environment(self_type(self.node)).compile(source)
+            except RuntimeError:  # too long for the library: they are asked one by one
+                self.together[case] = None
+        return self.together[case]
 
     @property
     def needed(self) -> bool:
@@ -181,15 +196,22 @@ def _key(node: Node, item: Any) -> str:
 
 
 def _apply_rules(place: _Place, value: Any, old: Any, path: str, found: list[Cause]) -> None:
-    unchanged = old is not MISSING and value == old
-    activation: Any = None
-    for rule in place.rules:
-        if rule.transition and old is MISSING and not rule.optional_old:
-            continue
-        if unchanged and not rule.transition:
-            continue
-        if activation is None:
-            activation = _environment(self_type(place.node)).Activation(_data(place, value, old))
+    fresh = old is MISSING
+    unchanged = not fresh and value == old
+    asked = [
+        rule
+        for rule in place.rules
+        if (rule.optional_old or not rule.transition if fresh else rule.transition or not unchanged)
+    ]
+    if not asked:
+        return
+    activation = _environment(self_type(place.node)).Activation(_data(place, value, old))
+    program = place.all_of(asked, (fresh, unchanged)) if len(asked) > 1 else None
+    if program is not None:
+        result = program.eval(activation)
+        if result.type() == cel.Type.BOOL and result.plain_value() is True:
+            return
+    for rule in asked:
         result = rule.program.eval(activation)
         outcome = result.plain_value() if result.type() == cel.Type.BOOL else None
         if outcome is True:
@@ -316,14 +338,16 @@ class _Compiler:
         if len(self.causes) > before:
             return None
         optional = bool(rule.get("optionalOldSelf"))
-        program = self._program(node, rule, text, f"{path}.rule", wanted="bool", optional=optional)
+        program, source = self._program(node, rule, text, f"{path}.rule", wanted="bool", optional=optional)
         said = str(rule.get("messageExpression") or "").strip()
         speaker = None
         if said:
-            speaker = self._program(node, rule, said, f"{path}.messageExpression", wanted="string", optional=optional)
+            where = f"{path}.messageExpression"
+            speaker, _ = self._program(node, rule, said, where, wanted="string", optional=optional)
         if len(self.causes) > before:
             return None
-        return _Rule(text, program, transition, optional, str(message or "").strip(), speaker, reason or "", steps)
+        said = str(message or "").strip()
+        return _Rule(text, source, program, transition, optional, said, speaker, reason or "", steps)
 
     def _steps(self, node: Node, text: str, path: str) -> tuple[str, ...]:
         steps: list[str] = []
@@ -338,7 +362,8 @@ class _Compiler:
             at, here = match.end(), child
         return tuple(steps)
 
-    def _program(self, node: Node, rule: Json, text: str, path: str, *, wanted: str, optional: bool) -> Any:
+    def _program(self, node: Node, rule: Json, text: str, path: str, *, wanted: str, optional: bool) -> tuple[Any, str]:
+        """The program and what it was made from."""
         shown = go_rule(rule)
         wrong = undefined(node, text)
         source = text if wrong else typed(node, text)
@@ -348,16 +373,17 @@ class _Compiler:
         if not wrong:
             try:
                 program = _environment(self_type(node)).compile(source)
-                program = _environment(self_type(node)).compile(with_cached_patterns(source))
+                source = with_cached_patterns(source)
+                program = _environment(self_type(node)).compile(source)
             except RuntimeError as error:
                 wrong = _compile_error(str(error))
         if wrong:
             place = "compilation failed" if wanted == "bool" else "messageExpression compilation failed"
             self._say("Invalid", path, f"Invalid value: {shown}: {place}: {wrong}")
-            return None
+            return None, ""
         kind = program.return_type()
         if wanted == "bool" and kind not in (cel.Type.BOOL, cel.Type.DYN):
             self._say("Invalid", path, f"Invalid value: {shown}: cel expression must evaluate to a bool")
         if wanted == "string" and kind not in (cel.Type.STRING, cel.Type.DYN):
             self._say("Invalid", path, f"Invalid value: {shown}: messageExpression must evaluate to a string")
-        return program
+        return program, source

@@ -40,21 +40,15 @@ def compare(old: Any, new: Any, kind: Type) -> Comparison:
 
 
 def _compare(old: Any, new: Any, kind: Type, into: Comparison, element: str) -> None:
-    if old is not MISSING and new is not MISSING and _same(old, new):
-        return
-    before, after = kind.for_value(old), kind.for_value(new)
-    if new is MISSING:
-        leaf = _compare_atom(before, old, new, into, element)
-    elif old is MISSING or _same_shape(before, after):
-        leaf = _compare_atom(after, old, new, into, element)
-    else:
-        _compare_atom(before, old, new, into, element)
-        leaf = _compare_atom(after, old, new, into, element)
-    if not leaf and element:
-        if old is MISSING:
-            into.added.members.add(element)
-        elif new is MISSING:
-            into.removed.members.add(element)
+    if old is MISSING:
+        _all_of(new, kind, into.added, element)
+    elif new is MISSING:
+        _all_of(old, kind, into.removed, element)
+    elif not _same(old, new):
+        before, after = kind.for_value(old), kind.for_value(new)
+        if not _same_shape(before, after):
+            _compare_atom(before, old, new, into, element)
+        _compare_atom(after, old, new, into, element)
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -66,27 +60,42 @@ def _same_shape(one: Atom, other: Atom) -> bool:
     return one.scalar == other.scalar and one.list is other.list and one.map is other.map
 
 
-def _compare_atom(atom: Atom, old: Any, new: Any, into: Comparison, element: str) -> bool:
-    """Whether it was a leaf, and so is already noted."""
+def _all_of(value: Any, kind: Type, into: FieldSet, element: str) -> None:
+    """The place of a value and every place below it: the other side has none of them, so nothing is compared."""
+    atom = kind.for_value(value)
+    children = FieldSet()
+    if atom.map is not None:
+        if not atom.map.atomic and isinstance(value, dict):
+            for name, child in value.items():
+                inner = atom.map.fields.get(name, atom.map.element)
+                if inner is None:
+                    raise TypedError([f".{name}: field not declared in schema"])
+                _all_of(child, inner, children, field_element(name))
+    elif not atom.scalar and atom.list is not None and atom.list.associative and isinstance(value, list):
+        for place, items in _by_element(atom.list, value).items():
+            if len(items) == 1:
+                _all_of(items[0], atom.list.element, children, place)
+            else:
+                children.members.add(place)
+    into.members.add(element)
+    if children.members:
+        present = into.children.get(element)
+        into.children[element] = children if present is None else present.union(children)
+
+
+def _compare_atom(atom: Atom, old: Any, new: Any, into: Comparison, element: str) -> None:
     if atom.map is not None:
         before, after = _as(dict, old), _as(dict, new)
         if not atom.map.atomic and (before or after):
             _descend(into, element, lambda deeper: _compare_maps(atom.map, before, after, deeper))
-            return False
+            return
     elif not atom.scalar and atom.list is not None:
         first, second = _as(list, old), _as(list, new)
         if atom.list.associative and (first or second):
             _descend(into, element, lambda deeper: _compare_lists(atom.list, first or [], second or [], deeper))
-            return False
-    if not element:
-        return True
-    if old is MISSING:
-        into.added.members.add(element)
-    elif new is MISSING:
-        into.removed.members.add(element)
-    else:
+            return
+    if element:
         into.modified.members.add(element)
-    return True
 
 
 def _as(kind: type, value: Any) -> Any:

@@ -45,7 +45,10 @@ class Node:
     required: tuple[str, ...] = ()
     raw: Json = field(default_factory=dict)
     defaults_below: bool = False
-    """Whether this node or one below it has a default: what has none need not be walked."""
+    """Whether this node or one below it has a default: what has none need not be walked. Likewise the next two."""
+    embedded_below: bool = False
+    keyed_below: bool = False
+    """There is a list that is a set or a map."""
 
     @classmethod
     def compile(cls, schema: Json) -> Node:
@@ -65,10 +68,10 @@ class Node:
             required=tuple(schema.get("required") or ()),
             raw=schema,
         )
-        below = [*node.properties.values(), node.items, node.additional]
-        node.defaults_below = node.default is not MISSING or any(
-            isinstance(child, Node) and child.defaults_below for child in below
-        )
+        below = [c for c in (*node.properties.values(), node.items, node.additional) if isinstance(c, Node)]
+        node.defaults_below = node.default is not MISSING or any(child.defaults_below for child in below)
+        node.embedded_below = node.embedded or any(child.embedded_below for child in below)
+        node.keyed_below = node.list_type in ("set", "map") or any(child.keyed_below for child in below)
         return node
 
     def child(self, name: str) -> Node | None:

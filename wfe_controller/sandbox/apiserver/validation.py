@@ -18,6 +18,7 @@ Json = dict[str, Any]
 _NO_FIELD = "<nil>"
 _INTEGERS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 _NUMERIC = ("integer", "number")
+_compact = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode
 _GO_NUMBERS = {"integer": "int64", "number": "float64"}
 
 
@@ -57,7 +58,7 @@ def validate_status(root: Node, obj: Json, old: Json) -> list[Cause]:
 
 def compact(value: Any) -> str:
     """A value as it stands behind ``Invalid value:``."""
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return _compact(value)
 
 
 def type_name(value: Any) -> str:
@@ -259,6 +260,8 @@ def _logic(key: str, schemas: Any, value: Any, path: str, found: list[Cause]) ->
 
 
 def _embedded(node: Node, value: Any, path: str, found: list[Cause]) -> None:
+    if not node.embedded_below:
+        return
     if isinstance(value, list):
         if node.items is not None:
             for index, child in enumerate(value):
@@ -275,6 +278,8 @@ def _embedded(node: Node, value: Any, path: str, found: list[Cause]) -> None:
 
 
 def _list_types(node: Node, value: Any, path: str, found: list[Cause]) -> None:
+    if not node.keyed_below:
+        return
     if isinstance(value, dict):
         for name, child in value.items():
             below = node.child(name) if isinstance(child, dict | list) else None
