@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -267,3 +268,40 @@ def test_many_headers(api: Session) -> None:
     headers = {f"X-{number}": "y" * 50 for number in range(100)}
     api.get(api.cm("a"), 404, headers=headers)
     alive(api)
+
+
+def test_content_encodings_are_not_looked_at(api: Session) -> None:
+    """A body is what was sent, whatever the head says it is in."""
+    body = json.dumps(api.config_map()).encode()
+    for encoding in ("gzip", "deflate", "br", "nonsense"):
+        api.post(api.cm(), body, 201, headers={"Content-Encoding": encoding}, keep="metadata.name", dryRun="All")
+    packed = gzip.compress(body, mtime=0)
+    api.post(api.cm(), packed, 400, headers={"Content-Encoding": "gzip"}, show=lambda seen: seen["reason"])
+    alive(api)
+
+
+def test_bodies_of_reads_are_not_looked_at(api: Session) -> None:
+    api.call("GET", api.cm("a"), b"x" * (4 * 1024 * 1024), 404)
+    api.call("GET", "/readyz", b"{", 200)
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"), [("admin", "100-continue"), ("alice", "100-continue"), (None, "100-continue"), ("admin", "x")]
+)
+def test_expectations(api: Session, user: str | None, expected: str) -> None:
+    """Who waits to be asked for his body is not asked when he may not send it; what else is expected is refused."""
+    body = json.dumps(api.config_map()).encode()
+    head = api.head("POST", api.cm(), user=user, Content_Type="application/json", Expect=expected)
+    allowed = user == "admin" and expected == "100-continue"
+    data = head + f"Content-Length: {len(body)}\r\n\r\n".encode() + (body if allowed else b"")
+    answer = api.raw(data, method="POST", show=False)
+    assert answer is not None
+    api.show("code", answer.status)
+    alive(api)
+
+
+def test_broken_escapes(api: Session) -> None:
+    for path in ("/api/v1/namespaces/%zz/configmaps", "/api/%", "/api/v1/namespaces/%4/configmaps"):
+        answer = api.raw(api.head("GET", path) + b"\r\n", show=False)
+        assert answer is not None
+        api.show(path, answer.status)

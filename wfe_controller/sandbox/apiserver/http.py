@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 import socket
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 from urllib.parse import unquote
 
 import structlog
 from aiohttp import web
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpProcessingError, HttpVersion11
+from aiohttp.http_exceptions import ContentLengthError, PayloadEncodingError
 
 from wfe_controller.sandbox.apiserver import message
 from wfe_controller.sandbox.apiserver.certificate import Certificate, self_signed
 from wfe_controller.sandbox.apiserver.message import ConnectionDropped, Response, Stream
-from wfe_controller.sandbox.apiserver.server import MAX_BODY, ApiServer
+from wfe_controller.sandbox.apiserver.server import MAX_BODY, TRACE_LINES, ApiServer
 from wfe_controller.sandbox.apiserver.status import too_large
 
 SHUTDOWN_SECONDS = 1.0
@@ -32,6 +36,8 @@ LINE = 32 * 1024
 READ_BUFFER = 256 * 1024
 PIECE = 256 * 1024
 """Of an answer, written at once."""
+
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 _log = structlog.get_logger("wfe.sandbox.apiserver")
 
@@ -64,6 +70,8 @@ class HttpFront:
             max_line_size=LINE,
             max_field_size=LINE,
             read_bufsize=READ_BUFFER,
+            auto_decompress=False,  # nor does the real server: a body is what was sent
+            logger=_http_log(),
         )
         runner = web.ServerRunner(handler, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
@@ -82,25 +90,20 @@ class HttpFront:
             self._runner = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0
-        body = await _body(request)
+        if _BROKEN_ESCAPE.search(request.raw_path.partition("?")[0]):
+            return web.Response(status=400, text="400 Bad Request")
+        refused = await self._expectation(request)
+        if refused is not None:
+            return refused
+        # Nobody looks at the body of a GET.
+        body = await _body(request) if request.method not in ("GET", "HEAD") else b""
         if body is None:
             refusal = too_large(f"limit is {MAX_BODY}")
             answer = web.Response(status=413, body=refusal.encode(), content_type=message.JSON)
             answer.force_close()
             return answer
-        path, _, query = request.raw_path.partition("?")
-        asked = message.Request(
-            method=request.method,
-            path=unquote(path),
-            query=message.parse_query(query),
-            headers=_headers(request),
-            body=body,
-        )
         try:
-            answer_ = await self.server.handle(asked)
+            answer_ = await self.server.handle(_asked(request, body))
         except ConnectionDropped:
             _drop(request)
             return web.Response()  # into the void: the connection is gone
@@ -112,6 +115,23 @@ class HttpFront:
         for warning in answer_.warnings:
             response.headers.add("Warning", warning)
         return response
+
+    async def _expectation(self, request: web.BaseRequest) -> web.StreamResponse | None:
+        """Who waits for 100 Continue is told at once when his body would be for nothing."""
+        expected = request.headers.get("Expect", "").lower()
+        if not expected:
+            return None
+        if expected != "100-continue":
+            answer = web.Response(status=417)
+        else:
+            refusal = self.server.screen(_asked(request, b""))
+            if refusal is None:
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0
+                return None
+            answer = web.Response(status=refusal.status, headers=refusal.headers, body=refusal.body)
+        answer.force_close()
+        return answer
 
     async def _stream(self, request: web.BaseRequest, stream: Stream, length: int = 0) -> web.StreamResponse:
         """``length`` of the whole body, 0 when it is not known."""
@@ -138,6 +158,38 @@ class HttpFront:
             if close is not None:
                 await close()
         return response
+
+
+def _asked(request: web.BaseRequest, body: bytes) -> message.Request:
+    path, _, query = request.raw_path.partition("?")
+    return message.Request(
+        method=request.method,
+        path=unquote(path),
+        query=message.parse_query(query),
+        headers=_headers(request),
+        body=body,
+    )
+
+
+class _Told(logging.Handler):
+    """What the HTTP library has to say: a line for what a client did wrong, a trace for what is wrong here."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError | ConnectionError | PayloadEncodingError | ContentLengthError):
+            why = str(error).splitlines()
+            _log.info("a client sent what is no request", error=f"{type(error).__name__}: {''.join(why[:2])[:200]}")
+        else:
+            trace = "".join(traceback.format_exception(error, limit=-TRACE_LINES)) if error is not None else ""
+            _log.error(record.getMessage(), trace=trace)
+
+
+def _http_log() -> logging.Logger:
+    logger = logging.getLogger("wfe.sandbox.apiserver.http")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(_Told(logging.WARNING))
+    return logger
 
 
 def _headers(request: web.BaseRequest) -> dict[str, str]:

@@ -137,6 +137,17 @@ class ApiServer:
             _log.error("request failed inside the server", method=request.method, path=request.path, trace=trace)
             return self._refusal(request, internal("the embedded server has a bug here; its log has more"), warnings)
 
+    def screen(self, request: Request) -> Response | None:
+        """The refusal of who may not do this, whatever the body will be; None when it may come."""
+        warnings: list[str] = []
+        try:
+            user = self.auth.user(request, warnings)
+            if self._authorize:
+                self.auth.require(user, routes.parse(request).attributes)
+        except StatusError as error:
+            return self._refusal(request, error, warnings)
+        return None
+
     async def _handle(self, request: Request, warnings: list[str]) -> Response | Stream:
         user = self.auth.user(request, warnings)
         route = routes.parse(request)
