@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
+from wfe_controller.cli.stage import TITLE
+
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "demo.svg"
 COMMAND = [sys.executable, "-m", "wfe_controller", "sandbox"]
@@ -59,7 +61,7 @@ def chosen(written: str) -> list[str]:
     frames = [frame for frame in written.split(_FRAME_ENDS) if MOMENT in frame and "TARGETS" in frame]
     if not frames:
         raise ValueError(f"no screen has {MOMENT!r} in it")
-    start = frames[-1].index("\x1b[1mWHAT HAPPENS")
+    start = frames[-1].index(f"\x1b[1m{TITLE}")
     return frames[-1][start:].replace("\x1b[K", "").replace("\r", "").rstrip("\n").split("\n")
 
 
