@@ -1,9 +1,9 @@
 """A PipelineRun read for us: how far it is, whether its success can be believed, why it failed (SPEC 3, 2.3; T-4).
 
 Neighbours: the tekton engine feeds live LISTs in and writes what comes out; evidence answers whether a step started,
-vocabulary what a reason means, summary puts it into words. Invariants: pure and total, whatever other writers put into
-these objects; the reason comes from structured fields, a message may refine the code and nothing else (TH11); a failure
-is an execution failure unless the opposite is proven (TH14).
+vocabulary what a reason means, waiting what keeps a run from going on, summary puts it into words. Invariants: pure
+and total, whatever other writers put into these objects; the reason comes from structured fields, a message may refine
+the code and nothing else (TH11); a failure is an execution failure unless the opposite is proven (TH14).
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from wfe_controller.api.names import TEKTON_PIPELINE_TASK, TEKTON_TASK_RUN
 from wfe_controller.api.reasons import FailureReason
 from wfe_controller.failure import evidence, vocabulary
 from wfe_controller.failure.evidence import Started, child_references, condition_reason, condition_status, is_task_run
-from wfe_controller.failure.model import MESSAGE_MAX, FailureDetails, FailureFacts, Subject
-from wfe_controller.failure.redaction import redact, shorten
+from wfe_controller.failure.model import FailureDetails, FailureFacts, Subject
+from wfe_controller.failure.redaction import shorten
 from wfe_controller.failure.summary import summarised
+from wfe_controller.failure.waiting import Waiting, cleaned, has_ended, pod_name, waiting_for
 from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.objects import (
     Json,
     condition,
     items,
-    labels_of,
     mapping,
     metadata,
     name_of,
@@ -36,16 +35,6 @@ from wfe_controller.kube.objects import (
 
 _MAX_WAITING = 10
 """Entries of ``pipelineRunStatus.waiting``."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Waiting:
-    """Something that keeps a pod or a TaskRun from starting. ``pod`` is "" when there is no pod yet."""
-
-    pod: str
-    task: str
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +92,14 @@ def observe(run: Json | None, task_runs: list[Json], pods: list[Json]) -> RunObs
         done=done,
         succeeded=succeeded,
         reason=shorten(text(verdict.get("reason")), 256) or ("" if run is None else "Running" if not done else ""),
-        message=_clean(text(verdict.get("message"))),
+        message=cleaned(text(verdict.get("message"))),
         completed_tasks=sum(1 for t in mine if condition_status(t) == "True"),
         total_tasks=max(sum(map(len, _tasks(run))), len(children), len(mine)),
         step_started=evidence.run_started(run, mine, own_pods),
         start_time=parse_rfc3339(current.get("startTime")),
         completion_time=completion,
-        waiting=_waiting(run, mine, own_pods),
-        live_pods=tuple(sorted(_name(p) for p in pods if isinstance(p, Mapping) and not _ended(p))),
+        waiting=waiting_for(run, mine, own_pods),
+        live_pods=tuple(sorted(pod_name(p) for p in pods if isinstance(p, Mapping) and not has_ended(p))),
     )
 
 
@@ -338,11 +327,7 @@ def _message(observation: RunObservation, failed: Json | None, ours: str, *, uns
         parts.append("Tekton never took up the run, so no step of it ever started")
     elif observation.message or observation.reason:
         parts.append(f"PipelineRun ({observation.reason or 'no reason'}): {observation.message}")
-    return _clean("; ".join(part.strip().rstrip(";.: ") for part in parts if part.strip())) or "no message"
-
-
-def _clean(message: str) -> str:
-    return shorten(redact(message[: 16 * MESSAGE_MAX]), MESSAGE_MAX)
+    return cleaned("; ".join(part.strip().rstrip(";.: ") for part in parts if part.strip())) or "no message"
 
 
 def _clamped(instant: datetime | None, start: datetime | None, now: datetime) -> datetime:
@@ -350,48 +335,6 @@ def _clamped(instant: datetime | None, start: datetime | None, now: datetime) ->
     if instant is None:
         return now
     return min(max(instant, start) if start is not None else instant, now)
-
-
-def _ended(pod: Json) -> bool:
-    return text(status(pod).get("phase")) in ("Succeeded", "Failed")
-
-
-def _name(pod: Json) -> str:
-    return name_of(pod) or uid_of(pod) or "(unnamed)"
-
-
-def _waiting(run: Json | None, task_runs: list[Json], pods: list[Json]) -> tuple[Waiting, ...]:
-    """What keeps pods from starting (P:T2): the scheduler's word, a container's waiting reason, a TaskRun's reason."""
-    out: list[Waiting] = []
-    explained: set[str] = set()
-    for pod in pods:
-        if _ended(pod):
-            continue
-        task_run, task = (text(labels_of(pod).get(key)) for key in (TEKTON_TASK_RUN, TEKTON_PIPELINE_TASK))
-        scheduled = condition(pod, "PodScheduled")
-        if scheduled.get("status") == "False" and text(scheduled.get("reason")) == "Unschedulable":
-            out.append(Waiting(_name(pod), task, "Unschedulable", _clean(text(scheduled.get("message")))))
-            explained.add(task_run)
-        for field in ("initContainerStatuses", "containerStatuses"):
-            for entry in map(mapping, items(status(pod).get(field))):
-                waiting = mapping(mapping(entry.get("state")).get("waiting"))
-                if text(waiting.get("reason")) in vocabulary.WAITING:
-                    out.append(
-                        Waiting(_name(pod), task, text(waiting.get("reason")), _clean(text(waiting.get("message"))))
-                    )
-                    explained.add(task_run)
-    for task_run_obj in task_runs:
-        verdict = condition(task_run_obj, "Succeeded")
-        reason = text(verdict.get("reason"))
-        if (
-            condition_status(task_run_obj) == "Unknown"
-            and reason in vocabulary.WAITING_TASK
-            and name_of(task_run_obj) not in explained
-        ):
-            pod_name = text(status(task_run_obj).get("podName"))
-            task = evidence.pipeline_task(run, task_run_obj)
-            out.append(Waiting(pod_name, task, reason, _clean(text(verdict.get("message")))))
-    return tuple(sorted(out))  # a list in another order must not look like news
 
 
 def _waiting_words(observation: RunObservation) -> str:

@@ -22,7 +22,8 @@ from tests.support.runs import (
     waiting_step,
 )
 from wfe_controller.api.status import PipelineRunStatus
-from wfe_controller.failure.tekton import Waiting, classify, completion, observe, verify_success
+from wfe_controller.failure.tekton import classify, completion, observe, verify_success
+from wfe_controller.failure.waiting import Waiting
 from wfe_controller.kube.objects import Json
 
 NOW = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)

@@ -29,12 +29,13 @@ from wfe_controller.kube.client.answers import (
     refusal,
 )
 from wfe_controller.kube.client.patches import Patch
+from wfe_controller.kube.client.paths import namespace_for, path_of
 from wfe_controller.kube.client.throttle import Lane, Throttle
 from wfe_controller.kube.client.transport import LineStream, Response, Transport
 from wfe_controller.kube.clock import Clock, jitter
 from wfe_controller.kube.errors import ApiError, ConnectionFailed, Gone, NotLeading, RequestTimeout
 from wfe_controller.kube.instruments import ClientInstruments, NoInstruments
-from wfe_controller.kube.objects import Json, ObjectKey, Resource, key_of, name_of, namespace_of, resource_version_of
+from wfe_controller.kube.objects import Json, ObjectKey, Resource, key_of, name_of, resource_version_of
 
 _log = structlog.get_logger("wfe.kube.client")
 
@@ -99,7 +100,7 @@ class Api:
     async def get(self, resource: Resource, key: ObjectKey, *, lane: Lane = Lane.READ) -> Json:
         """A quorum read of one object."""
         return decode_object(
-            await self._call("get", resource.plural, "GET", _path(resource, key, named=True), lane=lane)
+            await self._call("get", resource.plural, "GET", path_of(resource, key, named=True), lane=lane)
         )
 
     async def list(
@@ -162,7 +163,7 @@ class Api:
             params["resourceVersion"] = resource_version
             if resource_version_match:
                 params["resourceVersionMatch"] = resource_version_match
-        path = _path(resource, ObjectKey(namespace or "", ""))
+        path = path_of(resource, ObjectKey(namespace or "", ""))
         response = await self._call("list", resource.plural, "GET", path, params=params, lane=lane)
         return decode_list(response)
 
@@ -191,7 +192,7 @@ class Api:
             params |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         if self._throttle is not None:
             await self._throttle.acquire(Lane.READ)
-        path = _path(resource, ObjectKey(namespace or "", ""))
+        path = path_of(resource, ObjectKey(namespace or "", ""))
         started = self._clock.monotonic()
         opened = False
         try:
@@ -210,7 +211,7 @@ class Api:
 
     async def create(self, resource: Resource, obj: Json, *, lane: Lane, dry_run: bool = False) -> Json:
         """POST to the namespace of ``obj.metadata.namespace``. Raises AlreadyExists."""
-        path = _path(resource, ObjectKey(_namespace(resource, obj), ""))
+        path = path_of(resource, ObjectKey(namespace_for(resource, obj), ""))
         params = {"dryRun": "All"} if dry_run else {}
         return decode_object(
             await self._call("create", resource.plural, "POST", path, params=params, body=encode(obj), lane=lane)
@@ -220,7 +221,7 @@ class Api:
         """PUT: compare-and-swap on ``obj.metadata.resourceVersion``, which must be there. Raises Conflict."""
         if not resource_version_of(obj):
             raise ValueError(f"replacing {resource.plural} {key_of(obj)} without a resourceVersion would overwrite")
-        path = _path(resource, ObjectKey(_namespace(resource, obj), name_of(obj)), subresource, named=True)
+        path = path_of(resource, ObjectKey(namespace_for(resource, obj), name_of(obj)), subresource, named=True)
         return decode_object(await self._call("update", resource.plural, "PUT", path, body=encode(obj), lane=lane))
 
     async def patch(
@@ -232,7 +233,7 @@ class Api:
                 "patch",
                 resource.plural,
                 "PATCH",
-                _path(resource, key, subresource, named=True),
+                path_of(resource, key, subresource, named=True),
                 params=dict(patch.params),
                 body=patch.body,
                 content_type=patch.content_type,
@@ -263,7 +264,7 @@ class Api:
             "propagationPolicy": propagation,
         }
         # The answer is the object, or a Status when it went at once: neither says more than the status code.
-        path = _path(resource, key, named=True)
+        path = path_of(resource, key, named=True)
         await self._call("delete", resource.plural, "DELETE", path, body=encode(options), lane=lane)
 
     async def raw(
@@ -387,23 +388,6 @@ class Api:
 
 def _code(error: ConnectionFailed | RequestTimeout) -> str:
     return "timeout" if isinstance(error, RequestTimeout) else "error"
-
-
-def _path(resource: Resource, key: ObjectKey, subresource: str | None = None, *, named: bool = False) -> str:
-    """The URL path. A segment that would change the path is refused (names may come from other people's objects)."""
-    if named and not key.name:
-        raise ValueError(f"{resource.plural}: no object name given")
-    for segment in key:
-        if segment in (".", "..") or any(c in "/%?# \\" or not c.isprintable() for c in segment):
-            raise ValueError(f"{resource.plural}: {segment[:80]!r} is no object name")
-    return resource.path(key.namespace, key.name, subresource)
-
-
-def _namespace(resource: Resource, obj: Json) -> str:
-    namespace = namespace_of(obj)
-    if resource.namespaced and not namespace:
-        raise ValueError(f"{resource.plural} {name_of(obj)!r} needs metadata.namespace")
-    return namespace if resource.namespaced else ""
 
 
 def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
