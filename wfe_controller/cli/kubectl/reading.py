@@ -79,9 +79,9 @@ def get(
         except BadRequest as error:
             raise click.UsageError(f"--selector {selector!r}: {one_line(error.message)}") from None
         if not found and output is None:
-            which = " like that" if selector or phase else ""
+            which = " that match" if selector or phase else ""
             where = "any namespace" if all_namespaces else f"namespace {session.namespace}"
-            click.echo(f"no WorkflowExecutions{which} in {where}", err=True)
+            click.echo(f"no WorkflowExecutions in {where}{which}", err=True)
         return found, await session.now()
 
     found, now = run(places, work)
