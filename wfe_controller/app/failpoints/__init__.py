@@ -159,26 +159,16 @@ class FailingTransport(Transport):
         method: str,
         path: str,
         *,
-        params: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
         timeout: float = 10,
         gate: Callable[[], float] | None = None,
+        **others: Any,
     ) -> Response:
         """As Transport.request, with the failpoints of writes."""
 
         async def send(timeout: float, gate: Callable[[], float] | None) -> Response:
-            response = await super(FailingTransport, self).request(
-                method,
-                path,
-                params=params,
-                body=body,
-                content_type=content_type,
-                accept=accept,
-                timeout=timeout,
-                gate=gate,
-            )
+            plain = super(FailingTransport, self).request
+            response = await plain(method, path, body=body, timeout=timeout, gate=gate, **others)
             self._names.saw(path, response)
             return response
 
