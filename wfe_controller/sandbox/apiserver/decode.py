@@ -45,12 +45,14 @@ _FIELD_VALIDATION = ("", "Ignore", "Strict", "Warn")
 
 @dataclass(slots=True)
 class Decoded:
-    """``problems`` are duplicate keys, as they stand in a strict error or a warning; ``depth`` 0 = not deep."""
+    """``problems`` are duplicate keys, as they stand in a strict error or a warning, ``paths`` the same without words;
+    ``depth`` 0 = not deep."""
 
     value: Any
     problems: list[str] = field(default_factory=list)
     depth: int = 0
     yaml: bool = False
+    paths: list[str] = field(default_factory=list)
 
 
 class _Slow(Exception):
@@ -107,6 +109,12 @@ def loads(body: bytes) -> Any:
     return _json(body).value
 
 
+def duplicates(body: bytes) -> tuple[Any, list[str]]:
+    """The same with the paths that are given twice."""
+    found = _json(body)
+    return found.value, found.paths
+
+
 def _json(body: bytes, merge: bool = False) -> Decoded:
     read = float if merge else gojson.number  # a Go struct takes no 1.0 for an integer
     try:
@@ -116,7 +124,8 @@ def _json(body: bytes, merge: bool = False) -> Decoded:
         return Decoded(json.loads(text, object_pairs_hook=_pairs, parse_float=read, parse_constant=_constant))
     except (_Slow, ValueError, RecursionError):
         parsed = gojson.parse(body, merge=merge)
-    return Decoded(parsed.value, [f'duplicate field "{path}"' for path in parsed.duplicates], parsed.depth)
+    problems = [f'duplicate field "{path}"' for path in parsed.duplicates]
+    return Decoded(parsed.value, problems, parsed.depth, paths=parsed.duplicates)
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> Json:

@@ -61,17 +61,17 @@ def _cannot(value: Any, into: str, prefix: str) -> StatusError:
 def problems(body: bytes, *, operations: bool) -> list[str]:
     """Fields given twice, and unknown fields of JSON patch operations, as ``duplicate field "[0].op"``."""
     try:
-        parsed = gojson.parse(body)
+        value, duplicates = decode.duplicates(body)
     except (gojson.SyntaxProblem, gojson.NumberProblem):
         return []
     if not operations:
-        return [f"duplicate field {quote(path)}" for path in parsed.duplicates]
+        return [f"duplicate field {quote(path)}" for path in duplicates]
     found = []
-    for index, operation in enumerate(parsed.value if isinstance(parsed.value, list) else []):
+    for index, operation in enumerate(value if isinstance(value, list) else []):
         for name in operation if isinstance(operation, dict) else ():
             if name not in _OPERATION_FIELDS:
                 found.append(f"json patch unknown field {quote(f'[{index}].{name}')}")
-    return found + [f"json patch duplicate field {quote(path)}" for path in parsed.duplicates]
+    return found + [f"json patch duplicate field {quote(path)}" for path in duplicates]
 
 
 # -- JSON patch --------------------
