@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -181,7 +183,11 @@ def test_service_account_tokens(api: Session) -> None:
     account = {"kind": "ServiceAccount", "name": "robot", "namespace": api.ns}
     grant(api, account, rule("list", "secrets"))
     review = api.post(f"{AUTHN}/selfsubjectreviews", {}, token=token, quiet=True)["status"]["userInfo"]
-    api.show("user", [review["username"], review["groups"]])
+    api.show("user", [review["username"], review["groups"], review["extra"]])
+    payload = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    api.show("claims", {name: claims[name] for name in sorted(claims) if name not in ("exp", "iat", "nbf")})
+    api.show("lasts", claims["exp"] - claims["iat"])
     api.post(api.path("serviceaccounts", "nobody") + "/token", {"spec": {}}, 404)
 
 

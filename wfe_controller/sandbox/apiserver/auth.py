@@ -42,6 +42,8 @@ _TABLES = {
 
 AUTHENTICATION = "authentication.k8s.io"
 AUDIENCE = "https://kubernetes.default.svc"
+CREDENTIAL = "authentication.kubernetes.io/credential-id"
+"""In a user's extra: which token of a service account it was."""
 _EXTRA = "impersonate-extra-"
 _EXTRA_SPACE = "the provided Authorization header contains extra space before the bearer token, and is ignored"
 
