@@ -31,6 +31,8 @@ NOT_EMBEDDED: Mapping[str, str] = {
     "test_plane.py::test_the_api_server_can_go_away_and_come_back": _MEMORY,
     "test_plane_lifecycle.py::test_a_killed_owner_leaves_nothing_behind_the_next_start": _SERVERS,
     "test_plane_lifecycle.py::test_up_twice_env_status_down": _SERVERS,
+    "test_rbac.py::test_the_runner_may_nothing_until_it_is_bound": "nobody fills in aggregated ClusterRoles there",
+    "test_rbac.py::test_the_server_accepts_an_overlay": "FlowSchemas are not served there",
 }
 """``file::test`` below tests/integration -> why. One line each: there is no other way to leave a test out."""
 
