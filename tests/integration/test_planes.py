@@ -14,7 +14,7 @@ TAKES_A_PLANE = {"plane", "wfe", "kubectl", "controllers", "executions", "instal
 """Arguments by which a test comes to a plane, and so to the list at all."""
 
 
-def tests_of(path: Path) -> dict[str, set[str]]:
+def arguments_by_test(path: Path) -> dict[str, set[str]]:
     """Names of the tests of a file, with their arguments."""
     functions = [
         n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -26,7 +26,7 @@ def tests_of(path: Path) -> dict[str, set[str]]:
 def test_every_exception_is_a_test_that_needs_a_plane(entry: str) -> None:
     """One that was renamed or removed leaves no entry behind."""
     file, _, name = entry.partition("::")
-    found = tests_of(HERE / file)
+    found = arguments_by_test(HERE / file)
     assert name in found, f"{entry} is no test any more"
     assert found[name] & TAKES_A_PLANE, f"{entry} needs no plane"
     assert planes.NOT_EMBEDDED[entry], "an exception has a reason"
