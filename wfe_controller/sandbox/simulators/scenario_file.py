@@ -6,22 +6,27 @@ remedy. Neighbour: ``scenario`` has the shapes.
 
 from __future__ import annotations
 
+import math
 import re
 import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
 
-from wfe_controller.api.phases import TERMINAL
+from wfe_controller.api.durations import DurationError, parse_duration
+from wfe_controller.api.phases import TERMINAL, Phase
 from wfe_controller.api.reasons import FailureReason, SkipReason
 from wfe_controller.api.targets import TargetError, parse_target
-from wfe_controller.sandbox.simulators.scenario import Bundle, Decision, Sample, Scenario, When
+from wfe_controller.locking.clearance import MIN_REASON
+from wfe_controller.sandbox.simulators.scenario import Bundle, Decision, Sample, Scenario, Task, When
 
 DEFAULT = Path(__file__).parents[1] / "scenarios" / "default.yaml"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _REASONS = {*FailureReason, *SkipReason}
+_ON_ERROR = ("", "continue", "stopAndFail")
 
 
 class ScenarioError(Exception):
@@ -45,28 +50,59 @@ def default() -> Scenario:
 def parse(raw: str, file: str) -> Scenario:
     """``file`` is only for messages. Raises ScenarioError."""
     try:
-        content = yaml.safe_load(raw)
+        content = yaml.load(raw, _Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         raise ScenarioError(f"scenario {file}: is no YAML: {' '.join(str(error).split())}; correct it there") from None
     try:
         scenario = msgspec.convert({**content, "file": file} if isinstance(content, dict) else content, Scenario)
     except msgspec.ValidationError as error:
-        raise ScenarioError(_explained(str(error), file)) from None
+        raise ScenarioError(_explained(str(error), file, content)) from None
     _check(scenario)
     return scenario
 
 
-def _explained(error: str, file: str) -> str:
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+        return super().construct_mapping(node, deep)
+
+
+def _explained(error: str, file: str, content: object) -> str:
     problem, _, where = error.partition(" - at ")
-    path = where.strip("`").removeprefix("$").lstrip(".")
+    where = where.strip("`").rpartition("`")[2]
+    path = where.removeprefix("$").lstrip(".")
+    if path.startswith("bundles[...]") and isinstance(content, dict) and isinstance(content.get("bundles"), dict):
+        path = f"bundles.{_first_bad(content['bundles'])}{path.removeprefix('bundles[...]')}"
     allowed = _allowed(path)
-    remedy = f"write one of {_listed(allowed)}" if allowed else "correct its type"
+    if missing := re.search(r"missing required field `(\w+)`", problem):
+        remedy = f"add {missing[1]}"
+    elif "Expected" in problem and allowed and "object" not in problem.partition(",")[0]:
+        remedy = "correct its type"
+    else:
+        remedy = f"write one of {_listed(allowed)}" if allowed else "correct its type"
     return f"scenario {file}: {path or 'the file'}: {problem}; {remedy}"
+
+
+def _first_bad(bundles: dict[Any, Any]) -> str:
+    """The name that msgspec leaves out of its paths."""
+    for name, bundle in bundles.items():
+        try:
+            msgspec.convert(bundle, Bundle)
+        except msgspec.ValidationError:
+            return str(name)
+    return "..."
 
 
 def _allowed(path: str) -> list[str]:
     """What may stand at a path that msgspec complains about: keys of an object, members of an enum."""
     kind: object = Scenario
+    path = re.sub(r"^bundles\.[^.\[]+", "bundles[...]", path)
     for part in re.findall(r"[^.\[\]]+|\[[^\]]*\]", path):
         kind = _inner(kind) if part.startswith("[") else _field(kind, part)
     options = [option for option in (kind, *typing.get_args(kind)) if isinstance(option, type)]
@@ -125,16 +161,32 @@ class _Checker:
                 self.execution(f"{where}.execution", when.execution)
             if when.target:
                 self.target(f"{where}.target", when.target)
-            if when.after < 0:
-                self.fail(f"{where}.after", f"{when.after:g} is negative", "write seconds from 0 on")
+            self.seconds(f"{where}.after", when.after)
+
+    def seconds(self, key: str, value: float) -> None:
+        if not 0 <= value < math.inf:
+            self.fail(key, f"{value:g} is no time", "write seconds from 0 on")
+
+    def duration(self, key: str, value: str) -> None:
+        try:
+            parse_duration(value)
+        except DurationError as error:
+            problem, _, remedy = str(error).rpartition(": ")
+            self.fail(key, problem or str(error), remedy)
+
+    def said(self, key: str, value: str, least: int = 1) -> None:
+        if len(value.strip()) < least:
+            self.fail(key, f"{value!r} is too short", f"write at least {least} characters")
 
 
 def _check(scenario: Scenario) -> None:
     checker = _Checker(scenario)
     if not scenario.samples:
         checker.fail("samples", "is empty", "write at least one WorkflowExecution")
-    if scenario.deadline <= 0:
+    checker.name("namespace", scenario.namespace)
+    if not 0 < scenario.deadline < math.inf:
         checker.fail("deadline", f"{scenario.deadline:g} is not above 0", "write seconds, such as 60")
+    _check_workloads(checker)
     for name, bundle in scenario.bundles.items():
         _check_bundle(checker, f"bundles.{name}", name, bundle)
     for number, sample in enumerate(scenario.samples):
@@ -143,6 +195,8 @@ def _check(scenario: Scenario) -> None:
         _check_decision(checker, f"operator[{number}]", decision)
     for number, lock in enumerate(scenario.locks):
         checker.target(f"locks[{number}].target", lock.target)
+        if lock.outcome and lock.outcome not in set(TERMINAL):
+            checker.fail(f"locks[{number}].outcome", f"{lock.outcome!r} is no end", f"write one of {_listed(TERMINAL)}")
     _check_order(checker)
 
 
@@ -151,17 +205,55 @@ def _check_bundle(checker: _Checker, key: str, name: str, bundle: Bundle) -> Non
     if bundle.resolution == "ok" and not bundle.tasks:
         checker.fail(f"{key}.tasks", "is empty", "write at least one task, or resolution: never")
     known = [task.name for task in bundle.tasks]
-    for number, task in enumerate(bundle.tasks):
-        if known.count(task.name) > 1:
-            checker.fail(f"{key}.tasks[{number}].name", f"{task.name!r} is there twice", "give each task its own name")
-        for other in task.run_after:
-            if other not in known:
-                remedy = f"write one of {_listed(known)}"
-                checker.fail(f"{key}.tasks[{number}].runAfter", f"there is no task {other!r}", remedy)
+    all_ = [*known, *(task.name for task in bundle.finally_)]
     for part, tasks in (("tasks", bundle.tasks), ("finally", bundle.finally_)):
         for number, task in enumerate(tasks):
-            if not task.steps:
-                checker.fail(f"{key}.{part}[{number}].steps", "is empty", "write at least one step")
+            where = f"{key}.{part}[{number}]"
+            checker.name(f"{where}.name", task.name)
+            if all_.count(task.name) > 1:
+                checker.fail(f"{where}.name", f"{task.name!r} is there twice", "give each task its own name")
+            for other in task.run_after:
+                if other not in known:
+                    checker.fail(f"{where}.runAfter", f"there is no task {other!r}", f"write one of {_listed(known)}")
+            if task.timeout:
+                checker.duration(f"{where}.timeout", task.timeout)
+            _check_steps(checker, where, task)
+    if circle := _circle({task.name: set(task.run_after) for task in bundle.tasks}):
+        remedy = "let one of them begin without the others"
+        checker.fail(f"{key}.tasks", f"{_listed(circle)} run after each other", remedy)
+
+
+def _check_steps(checker: _Checker, key: str, task: Task) -> None:
+    if not task.steps:
+        checker.fail(f"{key}.steps", "is empty", "write at least one step")
+    for number, step in enumerate(task.steps):
+        where = f"{key}.steps[{number}]"
+        checker.name(f"{where}.name", step.name)
+        checker.seconds(f"{where}.play.seconds", step.play.seconds)
+        if not 0 <= step.play.exit_code <= 255:
+            checker.fail(f"{where}.play.exitCode", f"{step.play.exit_code} is no exit code", "write 0 to 255")
+    for where, on_error in [
+        (key, task.on_error),
+        *((f"{key}.steps[{n}]", s.on_error) for n, s in enumerate(task.steps)),
+    ]:
+        if on_error not in _ON_ERROR:
+            checker.fail(
+                f"{where}.onError", f"{on_error!r} is unknown", f"write one of {_listed(filter(None, _ON_ERROR))}"
+            )
+
+
+def _check_workloads(checker: _Checker) -> None:
+    there: set[tuple[str, str]] = set()
+    for number, workload in enumerate(checker.scenario.workloads):
+        key = f"workloads[{number}]"
+        checker.name(f"{key}.name", workload.name)
+        if workload.namespace:
+            checker.name(f"{key}.namespace", workload.namespace)
+        if workload.replicas < 0:
+            checker.fail(f"{key}.replicas", f"{workload.replicas} is negative", "write a number from 0 on")
+        if (found := (workload.namespace or checker.scenario.namespace, workload.name)) in there:
+            checker.fail(f"{key}.name", f"{workload.name!r} is there twice", "give each workload its own name")
+        there.add(found)
 
 
 def _check_sample(checker: _Checker, key: str, sample: Sample, earlier: Sequence[str]) -> None:
@@ -181,6 +273,14 @@ def _check_sample(checker: _Checker, key: str, sample: Sample, earlier: Sequence
     if sample.expect.reason and sample.expect.reason not in _REASONS:
         remedy = f"write one of {_listed(_REASONS)}"
         checker.fail(f"{key}.expect.reason", f"{sample.expect.reason!r} is none of the reasons", remedy)
+    wanted = {Phase.FAILED: FailureReason, Phase.SKIPPED: SkipReason}.get(sample.expect.phase)
+    if wanted is not None and sample.expect.reason not in set(wanted):
+        problem = f"{sample.expect.phase} with reason {sample.expect.reason!r} cannot come"
+        checker.fail(f"{key}.expect.reason", problem, f"write one of {_listed(wanted)}")
+    if sample.namespace:
+        checker.name(f"{key}.namespace", sample.namespace)
+    if sample.timeout:
+        checker.duration(f"{key}.timeout", sample.timeout)
     checker.moments(f"{key}.when", sample.when)
 
 
@@ -201,8 +301,12 @@ def _check_decision(checker: _Checker, key: str, decision: Decision) -> None:
         checker.fail(key, said, "write exactly one of clearBlock, cancel, pause, resume, delete")
     if decision.clear_block is not None:
         checker.target(f"{key}.clearBlock.target", decision.clear_block.target)
+        checker.said(f"{key}.clearBlock.by", decision.clear_block.by)
+        checker.said(f"{key}.clearBlock.reason", decision.clear_block.reason, MIN_REASON)
     if decision.cancel is not None:
         checker.execution(f"{key}.cancel.execution", decision.cancel.execution)
+        checker.said(f"{key}.cancel.by", decision.cancel.by)
+        checker.said(f"{key}.cancel.reason", decision.cancel.reason)
     for verb in ("pause", "resume", "delete"):
         if value := getattr(decision, verb):
             checker.execution(f"{key}.{verb}", value)
@@ -211,17 +315,21 @@ def _check_decision(checker: _Checker, key: str, decision: Decision) -> None:
 
 def _check_order(checker: _Checker) -> None:
     """No sample may wait for one that, directly or not, waits for it."""
-    open_ = {
-        sample.name: {when.execution for when in sample.when if when.execution} for sample in checker.scenario.samples
-    }
-    while free := [name for name, others in open_.items() if not others]:
+    circle = _circle(
+        {sample.name: {when.execution for when in sample.when if when.execution} for sample in checker.scenario.samples}
+    )
+    if circle:
+        checker.fail("samples", f"{_listed(circle)} wait for each other", "let one of them begin without the others")
+
+
+def _circle(before: dict[str, set[str]]) -> list[str]:
+    """Names that can never begin, each because of another of them."""
+    while free := [name for name, others in before.items() if not others]:
         for name in free:
-            del open_[name]
-        for others in open_.values():
+            del before[name]
+        for others in before.values():
             others.difference_update(free)
-    if open_:
-        circle = _listed(open_)
-        checker.fail("samples", f"{circle} wait for each other", "let one of them begin without the others")
+    return list(before)
 
 
 def _canonical(target: str) -> str:

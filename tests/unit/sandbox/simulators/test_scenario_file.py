@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,18 @@ def sample(**change: Any) -> Change:
     return lambda content: content["samples"][1].update(change)
 
 
+def task(**change: Any) -> Change:
+    return lambda content: content["bundles"]["restart"]["tasks"][0].update(change)
+
+
+def step(**change: Any) -> Change:
+    return lambda content: content["bundles"]["restart"]["tasks"][0]["steps"][0].update(change)
+
+
+def decision(**change: Any) -> Change:
+    return lambda content: content.update(operator=[{"when": [], **change}])
+
+
 @pytest.mark.parametrize(
     ("change", "key", "remedy"),
     [
@@ -106,6 +119,39 @@ def sample(**change: Any) -> Change:
         (lambda c: c["operator"][0].update(resume="one"), "operator[0]", "exactly one"),
         (lambda c: c["operator"][0].update(pause="six"), "operator[0].pause", "one, two"),
         (lambda c: c["locks"][0].update(target="x/y/z"), "locks[0].target", "shop/deployment/cart"),
+        (lambda c: c["locks"][0].update(outcome="Fine"), "locks[0].outcome", "write one of Completed, Failed"),
+        (lambda c: c.pop("bundles"), "the file", "add bundles"),
+        (lambda c: c.update(samples=None), "samples", "correct its type"),
+        (lambda c: c.update({1: 2}), "the file", "correct its type"),
+        (lambda c: c["samples"][1].pop("name"), "samples[1]", "add name"),
+        (lambda c: c.update(namespace="Shop!"), "namespace", "lower-case"),
+        (lambda c: c.update(deadline=math.inf), "deadline", "write seconds"),
+        (sample(when=[{"after": math.nan}]), "samples[1].when[0].after", "from 0 on"),
+        (sample(namespace="a b"), "samples[1].namespace", "lower-case"),
+        (sample(timeout="long"), "samples[1].timeout", "write it as 90s"),
+        (sample(expect={"phase": "Failed"}), "samples[1].expect.reason", "write one of Cancelled"),
+        (sample(expect={"phase": "Skipped", "reason": "TaskFailed"}), "samples[1].expect.reason", "ResourceBusy"),
+        (step(play={"seconds": -1}), "bundles.restart.tasks[0].steps[0].play.seconds", "from 0 on"),
+        (step(play={"exitCode": 256}), "bundles.restart.tasks[0].steps[0].play.exitCode", "write 0 to 255"),
+        (step(play="quick"), "bundles.restart.tasks[0].steps[0].play", "write one of evicted"),
+        (step(onError="stop"), "bundles.restart.tasks[0].steps[0].onError", "write one of continue"),
+        (step(name="a b"), "bundles.restart.tasks[0].steps[0].name", "lower-case"),
+        (task(timeout="x"), "bundles.restart.tasks[0].timeout", "write it as 90s"),
+        (task(runAfter=["act"]), "bundles.restart.tasks", "let one of them begin"),
+        (
+            lambda c: c["bundles"]["restart"].update({"finally": [{"name": "act", "steps": [{}]}]}),
+            "bundles.restart.tasks[0].name",
+            "its own name",
+        ),
+        (lambda c: c.update(workloads=[{"name": "A"}]), "workloads[0].name", "lower-case"),
+        (lambda c: c.update(workloads=[{"name": "a", "replicas": -1}]), "workloads[0].replicas", "from 0 on"),
+        (lambda c: c.update(workloads=[{"name": "a"}] * 2), "workloads[1].name", "its own name"),
+        (
+            decision(clearBlock={"target": "shop/deployment/cart", "by": "me", "reason": "looked"}),
+            "operator[0].clearBlock.reason",
+            "at least 10",
+        ),
+        (decision(cancel={"execution": "one", "by": " ", "reason": "x"}), "operator[0].cancel.by", "at least 1"),
     ],
 )
 def test_a_fault_is_told_with_file_key_and_remedy(change: Change, key: str, remedy: str) -> None:
@@ -118,7 +164,7 @@ def test_a_fault_is_told_with_file_key_and_remedy(change: Change, key: str, reme
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("raw", ["[1", "- 1", "", "a: b: c"])
+@pytest.mark.parametrize("raw", ["[1", "- 1", "", "a: b: c", "about: a\nabout: b"])
 def test_what_is_no_scenario_at_all(raw: str) -> None:
     with pytest.raises(ScenarioError, match=r"scenario story\.yaml: "):
         scenario_file.parse(raw, "story.yaml")
