@@ -3,6 +3,7 @@ pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,7 @@ from wfe_controller.locking.record import LockRecord
 
 REFRESH = 2.0
 BAR = 20
+_BAR = re.compile(rf"^\[[#.]{{{BAR}}}\] ")
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
@@ -192,6 +194,8 @@ def _drawn(node: Node, style: Style, first: str, rest: str) -> Iterator[str]:
     if style.cut:
         state = elided(state, style.width // 4, style)
         head = elided(head, style.width - cells(state) - 2, style)
+        if cells(head) + cells(state) + 4 + cells(detail) > style.width:
+            detail = _BAR.sub("", detail)
         detail = elided(detail, max(0, style.width - cells(head) - cells(state) - 4), style)
     colour = {"Succeeded": "Completed", "Blocked": "Failed", "Free": ""}.get(node.state, node.state)
     yield f"{head}  {style.phase(colour, state)}{f'  {style.dim(detail)}' if detail else ''}"

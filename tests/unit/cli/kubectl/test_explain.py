@@ -754,7 +754,7 @@ def test_what_says_nothing_about_the_need(other: Json) -> None:
 def test_the_same_again_ends_the_same_again(reason: str) -> None:
     told = explain(facts(failed(reason, executed=False, message="no such bundle")))
     assert told.next.command == RETRY
-    assert told.next.why.startswith("once what the evidence names is corrected")
+    assert told.next.why.startswith("correct what the evidence names first")
     assert explain(facts(failed("Unknown", executed=False))).next.why == "creates it again under a new name"
 
 
@@ -783,3 +783,23 @@ async def test_what_fails_to_answer_is_not_read_and_nothing_is_guessed() -> None
 
     seen: Json | Unread | None = await _read("PipelineRun x", broken(), None)
     assert seen == Unread("PipelineRun x", "503 ServiceUnavailable: no endpoints")
+
+
+@pytest.mark.parametrize(
+    ("target", "look"),
+    [
+        ("shop/Deployment.apps/web", "kubectl -n shop describe deployment web"),
+        ("node/worker-1", "kubectl describe node worker-1"),
+        ("odd", ""),
+    ],
+)
+def test_before_a_block_is_cleared_the_target_is_looked_at_with(target: str, look: str) -> None:
+    """At night nobody spells it: the command stands above the one that clears. A streak has changed nothing there."""
+    told = explain(facts(failed(spec={"targetResource": target}), lock=lock(**blocked())))
+    assert told.next.look == look
+    assert told.to_json()["next"].get("look", "") == look
+    text = as_text(told, Style())
+    assert (f"  look first  {look}" in text) is bool(look)
+    exhausted = explain(facts(skipped("ExhaustedRetries"), lock=lock(**entry(5, lastFailureAt=ago(20)), **last())))
+    assert exhausted.next.look == ""
+    assert "look" not in exhausted.to_json()["next"]

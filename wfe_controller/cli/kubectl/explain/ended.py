@@ -11,7 +11,7 @@ from wfe_controller.api.workflowexecution import InvalidSpec, parse_spec
 from wfe_controller.cli.kubectl.explain import waiting
 from wfe_controller.cli.kubectl.explain.facts import Facts, Unread
 from wfe_controller.cli.kubectl.explain.model import Explanation, Next, Situation, Who
-from wfe_controller.cli.kubectl.explain.obstacle import Obstacle, again, clear, obstacle
+from wfe_controller.cli.kubectl.explain.obstacle import Obstacle, again, clear_after_a_look, obstacle
 from wfe_controller.cli.kubectl.words import instant, one_line, plural
 from wfe_controller.kube.clock import parse_rfc3339
 from wfe_controller.kube.objects import mapping, text
@@ -175,7 +175,8 @@ def _failed(facts: Facts) -> Explanation:
         evidence += [line for line in found.evidence if line.startswith(("Event ", "still there"))]
     next_ = _only_if_needed(facts, next_, evidence)
     if not executed and text(details.get("reason")) in TO_CORRECT and next_.command.split()[2:3] == ["retry"]:
-        next_ = Next(next_.command, f"once what the evidence names is corrected (--edit if it is here): {next_.why}")
+        mend = "correct what the evidence names first (with --edit, if it is in the request)"
+        next_ = Next(next_.command, f"{mend}; {next_.why}")
     cleared = mapping(facts.status.get("blockClearance"))
     if cleared:
         by, why = text(cleared.get("clearedBy")), one_line(text(cleared.get("clearReason")))
@@ -282,7 +283,7 @@ def gone(facts: Facts) -> Explanation:
         return facts.told(
             Situation.GONE_BLOCKING,
             f"does not exist any more, and its target is still blocked by it ({block.reason})",
-            clear(facts, "once you have looked at the target and it is in a state you know"),
+            clear_after_a_look(facts),
             since=block.since,
             waiting_for="a person who looks at the target and clears the block",
             evidence=(one_line(block.message), *facts.refusals(block.since)),

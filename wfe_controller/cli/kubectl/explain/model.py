@@ -68,10 +68,15 @@ class Situation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The one command to run now, and why that one."""
+    """The one command to run now, and why that one. ``look``: what shows the target first, "" = no need to look."""
 
     command: str
     why: str
+    look: str = ""
+
+    def to_json(self) -> Json:
+        told = {"command": self.command, "why": self.why, "look": self.look}
+        return {key: value for key, value in told.items() if value or key != "look"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +137,5 @@ class Explanation:
         out |= {key: value for key, value in told.items() if value}
         if self.holder_known:
             out["holder"] = self.holder.to_json() if self.holder is not None else None
-        out["next"] = {"command": self.next.command, "why": self.next.why}
+        out["next"] = self.next.to_json()
         return out

@@ -157,8 +157,16 @@ def _holder_state(facts: Facts, record: LockRecord | None) -> HolderState | None
 
 
 def clear(facts: Facts, why: str) -> Next:
-    """Clear the block or the streak of the target; what was found there only a person can say."""
+    """Clear the streak of the target; what was found there only a person can say."""
     return Next(facts.commands.wfe("clear-block", facts.target, "--reason", WHAT_YOU_FOUND), why)
+
+
+def clear_after_a_look(facts: Facts) -> Next:
+    """Clear the block of the target, which may have been changed: the command that shows it is said too."""
+    next_ = clear(facts, "once you have looked at the target and it is in a state you know")
+    *namespace, kind, name = facts.target.split("/") if facts.target.count("/") in (1, 2) else ("", "")
+    look = facts.commands.kubectl("describe", kind, name, namespace="".join(namespace)) if kind and name else ""
+    return Next(next_.command, next_.why, look)
 
 
 def _blocked(facts: Facts, record: LockRecord) -> Obstacle:
@@ -169,7 +177,7 @@ def _blocked(facts: Facts, record: LockRecord) -> Obstacle:
     situation = (
         _BLOCKED.get(reason, Situation.BLOCKED_EXECUTION_FAILED) if reason else Situation.BLOCKED_EXECUTION_FAILED
     )
-    next_ = clear(facts, "once you have looked at the target and it is in a state you know")
+    next_ = clear_after_a_look(facts)
     evidence = [one_line(block.message)] if block.message else []
     if reason is BlockReason.CANCEL_INCOMPLETE:
         left = [] if isinstance(facts.survivors, Unread) else unfinished(facts.survivors)

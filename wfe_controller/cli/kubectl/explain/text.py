@@ -10,6 +10,7 @@ from wfe_controller.cli.kubectl.words import folded, plain, since, until, wrappe
 
 LABEL = 12
 """Columns for the question."""
+LOOK = "look first"
 
 
 def as_text(told: Explanation, style: Style) -> str:
@@ -17,6 +18,10 @@ def as_text(told: Explanation, style: Style) -> str:
     lines = [style.bold(line) for line in wrapped(f"{told.name}: {told.headline}", style.prose, cut_words=style.cut)]
     for label, text in _answers(told):
         lines += _answer(label, text, style)
+    if told.next.look:
+        first, *more = folded(plain(told.next.look), style.prose - LABEL - 2)
+        lines.append(f"  {style.dim(f'{LOOK:<{LABEL}}')}{style.command(first)}")
+        lines += [f"  {'':<{LABEL}}{style.command(line.strip())}" for line in more]
     lines += _answer("next", told.next.why, style)
     command = folded(plain(told.next.command), style.prose - 4)
     lines += [f"  $ {style.command(command[0])}", *(f"    {style.command(more)}" for more in command[1:])]
