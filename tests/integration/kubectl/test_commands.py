@@ -49,7 +49,7 @@ def test_get(wfe: Executions, kubectl: Plugin) -> None:
     assert (listed["kind"], len(listed["items"]), listed["items"][0]["kind"]) == ("List", 1, "WorkflowExecution")
     none = kubectl("get", "--phase", "Running")
     assert (none.code, none.stdout) == (0, "")
-    assert f"no WorkflowExecutions like that in namespace {wfe.namespace}" in none.stderr
+    assert f"no WorkflowExecutions in namespace {wfe.namespace}" in none.stderr
 
 
 def test_the_namespace_of_the_context_is_used(wfe: Executions, kubectl: Plugin, plane: Plane, tmp_path: Path) -> None:
