@@ -33,6 +33,16 @@ class Refused(Exception):
         super().__init__(f"{status}: {self.details.get('message') or body.strip()[:500]}")
 
 
+class _Kept:
+    """The connection that a thread keeps; closed when the thread ends, as those of an executor do behind our back."""
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class RestClient:
     """Requests against one API server with one bearer token. Safe to share between threads."""
 
@@ -79,7 +89,7 @@ class RestClient:
         self, method: str, path: str, payload: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body as they come. Raises OSError or http.client.HTTPException."""
-        kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        kept = self._kept
         for connection in ([kept] if kept is not None else []) + [self._connect(self._timeout)]:
             try:
                 connection.request(method, path, body=payload, headers={**self._headers, **(headers or {})})
@@ -87,20 +97,23 @@ class RestClient:
                 answer = response.read()
             except (OSError, http.client.HTTPException):
                 connection.close()
-                self._local.connection = None
+                self._local.kept = None
                 if connection is not kept:
                     raise
                 continue
-            self._local.connection = connection
+            if connection is not kept:
+                self._local.kept = _Kept(connection)
             return response.status, dict(response.headers), answer
         raise AssertionError("unreachable: the last connection either answers or raises")
 
     def close(self) -> None:
         """Close this thread's kept connection."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        self._local.kept = None
+
+    @property
+    def _kept(self) -> http.client.HTTPConnection | None:
+        kept: _Kept | None = getattr(self._local, "kept", None)
+        return kept.connection if kept is not None else None
 
     def get(self, path: str) -> Object:
         answer: Object = self.request("GET", path)
