@@ -67,8 +67,19 @@ def _sum(values: list[Any]) -> Any:
     return sum(values)
 
 
-def _matches(text: str, expression: str) -> bool:
-    return pattern(expression).search(text) is not None
+_patterns: list[str] = []
+"""Literals of ``matches`` in the rules of this process, by number; as many as there are different ones in CRDs."""
+
+
+def _number(literal: str) -> int:
+    meant = str(_environment("dyn").compile(literal).eval().plain_value())
+    if meant not in _patterns:
+        _patterns.append(meant)
+    return _patterns.index(meant)
+
+
+def _matches(text: str, number: int) -> bool:
+    return pattern(_patterns[number]).search(text) is not None
 
 
 @cache
@@ -85,8 +96,7 @@ def _environment(self_type: str) -> Any:
     }
     kind = types.get(self_type, cel.Type.DYN)
     total = cel.Overload("wfe_list_sum", cel.Type.DYN, [cel.Type.List(cel.Type.DYN)], True, _sum)
-    strings = [cel.Type.STRING, cel.Type.STRING]
-    match = cel.Overload("wfe_string_matches", cel.Type.BOOL, strings, True, _matches)
+    match = cel.Overload("wfe_string_matches", cel.Type.BOOL, [cel.Type.STRING, cel.Type.INT], True, _matches)
     extensions = [
         ext_strings.ExtStrings(),
         ext_optional.ExtOptional(),
@@ -373,7 +383,7 @@ class _Compiler:
         if not wrong:
             try:
                 program = _environment(self_type(node)).compile(source)
-                source = with_cached_patterns(source)
+                source = with_cached_patterns(source, _number)
                 program = _environment(self_type(node)).compile(source)
             except RuntimeError as error:
                 wrong = _compile_error(str(error))

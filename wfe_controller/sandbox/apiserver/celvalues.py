@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wfe_controller.sandbox.apiserver.structural import Node
@@ -18,8 +18,11 @@ from wfe_controller.sandbox.apiserver.structural import Node
 Json = dict[str, Any]
 
 CACHED_MATCHES = "wfeMatches"
-"""Stands for ``matches`` where the expression is a literal: the library would compile it on every evaluation."""
-_MATCHES = re.compile(r"\.matches\((?='(?:\\.|[^'\\])*'\)|\"(?:\\.|[^\"\\])*\"\))")
+"""Stands for ``matches`` where the expression is a literal: the library would compile it on every evaluation.
+
+It takes a number for the literal: the library forgets to free what it hands to Python, and small numbers are free.
+"""
+_MATCHES = re.compile(r"\.matches\(('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")\)")
 _FORMATS = {"date": "timestamp", "date-time": "timestamp", "duration": "duration"}
 LITERALS = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 _SELECTION = re.compile(r"(?<![\w.])(has\()?\b(self|oldSelf)((?:\.\w+)+)(?!\w*\()")
@@ -135,14 +138,17 @@ def typed(node: Node, text: str) -> str:
     return "".join(out) + text[done:]
 
 
-def with_cached_patterns(text: str) -> str:
-    """The rule with the matching of literal expressions left to Python; only for rules that are known to compile."""
-    starts = {match.start() for match in _MATCHES.finditer(text)}
+def with_cached_patterns(text: str, number: Callable[[str], int]) -> str:
+    """The rule with the matching of literal expressions left to Python; only for rules that are known to compile.
+
+    ``number`` tells which number a literal gets.
+    """
     visible = {match.start() for match in re.finditer(r"\.matches\(", _blanked(text))}
     out, done = [], 0
-    for start in sorted(starts & visible):
-        out.append(text[done:start] + f".{CACHED_MATCHES}(")
-        done = start + len(".matches(")
+    for match in _MATCHES.finditer(text):
+        if match.start() in visible:
+            out.append(text[done : match.start()] + f".{CACHED_MATCHES}({number(match.group(1))})")
+            done = match.end()
     return "".join(out) + text[done:]
 
 
