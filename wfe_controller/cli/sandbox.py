@@ -74,7 +74,7 @@ def sandbox(
         about="" if no_samples else story.about,
         live=live,
         stays=keep or no_samples,
-        rows=lambda: shutil.get_terminal_size().lines,
+        size=shutil.get_terminal_size,
     )
     manifests = [*namespaces(DEFAULT_SCOPE), *crds(), *access.rbac(DEFAULT_SCOPE)]
     plan = Plan(story, manifests, port, out, keep, not no_samples, speed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -36,6 +37,8 @@ LEAST_STORY = 3
 LEAST_REQUESTS = 4
 WIDE, WIDER = 100, 110
 """From here on a table has room for what is nice to know."""
+NARROWEST, ROWS = 60, 50
+"""Below the one lines are clipped; the other is taken when there is no terminal to ask."""
 BAR = 10
 NOTHING = "-"
 HINT = "ctrl-C ends the sandbox"
@@ -48,7 +51,7 @@ _END_OF_LINE, _BELOW = "\x1b[K", "\x1b[J"
 
 
 class Stage:
-    """An Audience. ``live`` draws a screen; ``write`` takes text as it is, ``rows`` is the terminal's height."""
+    """An Audience. ``live`` draws a screen; ``write`` takes text as it is, ``size``: columns and rows of now."""
 
     def __init__(
         self,
@@ -59,10 +62,10 @@ class Stage:
         about: str = "",
         live: bool = False,
         stays: bool = False,
-        rows: Callable[[], int] = lambda: 50,
+        size: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
         self._write, self._style, self._clock, self._about = write, style, clock, about
-        self._live, self._stays, self._rows = live, stays, rows
+        self._live, self._stays, self._size = live, stays, size
         self._story: list[tuple[datetime, str]] = []
         self._said: dict[str, str] = {}
         self._drawn = 0
@@ -102,8 +105,9 @@ class Stage:
     def show(self, scene: Scene) -> None:
         if self._live:
             if self._ending is None or self._stays:  # else the summary stands below, and would be drawn over
-                rows = self._rows()
-                self._draw(screen(scene, self._story, self._style, rows=rows, footer=self._footer), rows)
+                columns, rows = (self._style.width, ROWS) if self._size is None else self._size()
+                style = replace(self._style, width=max(columns, NARROWEST))
+                self._draw(screen(scene, self._story, style, rows=rows, footer=self._footer), rows)
             return
         for name, said in changes(scene):
             if self._said.get(name) != said:
@@ -141,7 +145,7 @@ class Stage:
 
 
 def screen(
-    scene: Scene, story: Sequence[tuple[datetime, str]], style: Style, *, rows: int = 50, footer: Sequence[str] = ()
+    scene: Scene, story: Sequence[tuple[datetime, str]], style: Style, *, rows: int = ROWS, footer: Sequence[str] = ()
 ) -> list[str]:
     """The lines of one picture: none wider than the style's width, and fewer than ``rows`` where that can be.
 
@@ -156,13 +160,16 @@ def screen(
     least = min(len(told), LEAST_STORY)
     look = {"heads": True, "gaps": True}
 
+    def bold(head: str) -> str:
+        return style.bold(_cut(head, style.width, style))
+
     def picture(told: Sequence[str], *, heads: bool, gaps: bool) -> list[str]:
         blocks = [
-            [style.bold(TITLE)],
-            [*([style.bold("WHAT HAPPENS")] if heads else []), *told],
-            [*([style.bold(TARGETS)] if heads else []), *targets],
-            [*([style.bold(REQUESTS)] if heads else []), *requests],
-            [style.bold("LAST EVENTS"), *events],
+            [bold(TITLE)],
+            [*([bold("WHAT HAPPENS")] if heads else []), *told],
+            [*([bold(TARGETS)] if heads else []), *targets],
+            [*([bold(REQUESTS)] if heads else []), *requests],
+            [bold("LAST EVENTS"), *events],
             last,
         ]
         lines: list[str] = []

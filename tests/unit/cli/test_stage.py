@@ -151,6 +151,21 @@ def test_a_picture_fits_eighty_columns_and_the_terminals_height(rows: int, colou
     assert ("\x1b[" in "".join(lines)) is colour
 
 
+def test_a_terminal_that_is_made_narrower_or_lower_gets_a_picture_that_fits() -> None:
+    written: list[str] = []
+    size = [(120, 40)]
+    stage = Stage(written.append, Style(120), clock=LoopClock(), live=True, size=lambda: size[0])
+    executions = [execution(f"restart-frontend-{n}", "Running", "PreviousExecutionFailed") for n in range(9)]
+    for columns, rows in ((120, 40), (80, 20), (60, 24)):
+        size[0] = (columns, rows)
+        del written[:]
+        stage.show(scene(executions, [lock(FRONTEND, holder=holder("restart-frontend-1"))]))
+        lines = re.sub(r"\x1b\[[0-9;]*[A-Za-z]|\r", "", "".join(written)).splitlines()
+        assert len(lines) < rows
+        assert max(len(line) for line in lines) <= max(columns, 80), "the tables do not get narrower than that"
+        assert max(len(line) for line in lines if not line.startswith(("restart-", "shop/", "TARGET "))) <= columns
+
+
 def test_many_requests_on_a_low_terminal_leave_those_that_run_and_the_last() -> None:
     executions = [execution("first-runs", "Running"), *(execution(f"ended-{n}", "Completed") for n in range(30))]
     executions.append(execution("last", "Skipped", "ResourceBusy"))
