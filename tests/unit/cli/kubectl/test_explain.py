@@ -803,3 +803,16 @@ def test_before_a_block_is_cleared_the_target_is_looked_at_with(target: str, loo
     exhausted = explain(facts(skipped("ExhaustedRetries"), lock=lock(**entry(5, lastFailureAt=ago(20)), **last())))
     assert exhausted.next.look == ""
     assert "look" not in exhausted.to_json()["next"]
+
+
+def test_a_lock_with_an_instant_beyond_the_calendar_is_one_that_cannot_be_understood() -> None:
+    known = facts(skipped("RecentlyRemediated"), lock=lock(**entry(2, lastFailureAt="9999-12-31T23:59:59Z")))
+    told = explain(known)
+    assert told.situation is Situation.LOCK_UNKNOWN
+    assert "edit targetlock" in told.next.command
+
+
+def test_gone_and_nothing_said_of_its_end() -> None:
+    told = explain(facts(None, lock=lock()))
+    assert told.situation is Situation.GONE
+    assert told.next.command == f"kubectl wfe locks {TARGET}"

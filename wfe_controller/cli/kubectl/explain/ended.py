@@ -289,7 +289,12 @@ def gone(facts: Facts) -> Explanation:
             evidence=(one_line(block.message), *facts.refusals(block.since)),
             changed="the state of the target is unknown",
         )
-    assert last is not None
+    if last is None:
+        return facts.told(
+            Situation.GONE,
+            "does not exist any more, and its target does not remember how it ended",
+            Next(facts.commands.wfe("locks", record.target), "shows what its target remembers"),
+        )
     return facts.told(
         Situation.GONE,
         f"does not exist any more; it ended as {last.outcome}",

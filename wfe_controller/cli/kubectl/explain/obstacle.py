@@ -81,15 +81,18 @@ def obstacle(facts: Facts) -> Obstacle | None:
         )
     if isinstance(record, LockUnreadable):
         return unreadable(facts, str(record))
-    decision = decide(
-        record,
-        Claim("(a new one)", facts.key.name, facts.key.namespace, facts.workflow_id or "(none)", facts.engine),
-        holder_state=_holder_state(facts, record),
-        foreign_run=foreign_run(facts),
-        now=facts.now,
-        limits=AS_STORED,
-        target=facts.target,
-    )
+    try:
+        decision = decide(
+            record,
+            Claim("(a new one)", facts.key.name, facts.key.namespace, facts.workflow_id or "(none)", facts.engine),
+            holder_state=_holder_state(facts, record),
+            foreign_run=foreign_run(facts),
+            now=facts.now,
+            limits=AS_STORED,
+            target=facts.target,
+        )
+    except OverflowError:
+        return unreadable(facts, "status.workflows: an instant that is beyond every calendar")
     match decision:
         case SkipBlocked() if record is not None:
             return _blocked(facts, record)
