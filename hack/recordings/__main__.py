@@ -1,75 +1,104 @@
-"""``python -m hack.recordings [NAME ...]``: record the real Tekton; writes tests/recordings/*.yaml.
+"""``python -m hack.recordings [NAME ...]``: record the real Tekton, real pods, Jobs and Deployments.
 
-Without --plane a control plane of its own is started and stopped. Pods are played by the simulator of pods, so that
-what is recorded is Tekton's answer to known pods. ``--simulated`` records the simulated Tekton instead: for a look
-at differences, with --into.
+Writes tests/recordings. Starts a cluster of its own (hack/cluster: Linux and root) and takes it down again, or uses
+one that runs (--cluster). What a node cannot be made to do is recorded on a control plane without one, where our
+simulator plays the pods (--plane names a running one). ``--simulated`` records our own Tekton and pods instead: for a
+look at differences, with --into.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import json
 import os
 import sys
 import tempfile
-import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
+from hack.cluster import Cluster, MachineUnfit
+from hack.cluster.cluster import sweep as sweep_clusters
 from hack.controlplane import BinariesMissing, Plane, PlaneError
 from hack.controlplane.binaries import resolve
 from hack.controlplane.plane import planes_root, sweep
-from hack.recordings.company import Company
+from hack.recordings.recorder import Pods, record
 from hack.recordings.situations import SITUATIONS, Object, Situation
 from hack.recordings.stage import NeverOver
-from hack.recordings.workloads import WORKS, Work
-from hack.recordings.workloads import record as record_work
-from wfe_controller.kube.client.api import Api
-from wfe_controller.kube.client.transport import ConnectionSettings, Transport
-from wfe_controller.kube.clock import RealClock
+from hack.recordings.workloads import LIVES, WORKS, Work
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "tests" / "recordings"
-WORKLOADS = "workloads"
+WORKLOADS, PODS = "workloads", "pods"
 """Below the recordings of Tekton."""
 AT_ONCE = 4
+"""Few, so that a machine of two cores shows every state for long enough to be seen."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.recordings", description=__doc__)
     parser.add_argument("situations", nargs="*", metavar="NAME", help="default: all")
+    parser.add_argument("--cluster", help="the name of a running cluster (python -m hack.cluster up --name ...)")
     parser.add_argument("--plane", help="the name of a running plane (python -m hack.controlplane up --name ...)")
     parser.add_argument("--simulated", action="store_true", help="a plane without Tekton, and ours in its place")
     parser.add_argument("--into", type=Path, default=RECORDINGS)
     options = parser.parse_args()
-    known: dict[str, Situation | Work] = {situation.name: situation for situation in SITUATIONS}
-    if not options.simulated:  # a plane has the real controllers of Jobs and Deployments in any case
-        known |= {work.name: work for work in WORKS}
+    tekton_and_workloads: list[Situation | Work] = [*SITUATIONS, *WORKS]
+    known = {item.name: item for item in tekton_and_workloads}
+    known |= {f"{PODS}/{item.name}": item for item in LIVES}
     unknown = [name for name in options.situations if name not in known]
     if unknown:
         print(f"error: no such situation: {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
     chosen = [known[name] for name in options.situations or known]
+    played = [item for item in chosen if options.simulated or item.played]
+    real = [item for item in chosen if item not in played]
+    failed = 0
     sweep()
     try:
-        if options.plane:
-            return asyncio.run(record(Plane.open(name=options.plane), chosen, options.into, options.simulated))
-        plane = start(simulated=options.simulated)
-        try:
-            return asyncio.run(record(plane, chosen, options.into, options.simulated))
-        finally:
-            plane.stop()
+        if real:
+            with _cluster(options.cluster) as cluster, cluster.entered():
+                failed += _write_all(cluster, real, Pods.REAL, options.into)
+        if played:
+            with _plane(options.plane, simulated=options.simulated) as plane:
+                pods = Pods.SIMULATED if options.simulated else Pods.PLAYED
+                failed += _write_all(plane, played, pods, options.into)
+    except MachineUnfit as error:
+        print(f"error: the recordings are of real pods, which need a node. {error}", file=sys.stderr)
+        return 1
     except (BinariesMissing, PlaneError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return 1 if failed else 0
 
 
-def start(*, simulated: bool) -> Plane:
-    """A plane with Tekton, or with nothing but Tekton's kinds."""
+@contextlib.contextmanager
+def _cluster(name: str | None) -> Iterator[Cluster]:
+    """The running one of that name, or one of our own, without our controller, which nothing is left of."""
+    if name:
+        yield Cluster.attach(name)
+        return
+    sweep_clusters()
+    cluster = Cluster.launch(f"recordings-{os.getpid()}", owner_pid=os.getpid(), install=False)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@contextlib.contextmanager
+def _plane(name: str | None, *, simulated: bool) -> Iterator[Plane]:
+    """The running one of that name, or one of our own: with Tekton, or with nothing but Tekton's kinds."""
+    if name:
+        yield Plane.open(name=name)
+        return
     place = planes_root() / f"recordings-{os.getpid()}"
-    return bare(place) if simulated else Plane.start(place, owner_pid=os.getpid())
+    plane = bare(place) if simulated else Plane.start(place, owner_pid=os.getpid())
+    try:
+        yield plane
+    finally:
+        plane.stop()
 
 
 def bare(place: Path) -> Plane:
@@ -82,50 +111,31 @@ def bare(place: Path) -> Plane:
         return Plane.start(place, tekton=False, manifests=[kinds], owner_pid=os.getpid())
 
 
-async def record(plane: Plane, situations: Sequence[Situation | Work], into: Path, simulated: bool) -> int:
-    """Play ``situations`` on the plane, some at once, and write one file each; 1 when one of them does not end."""
-    clock = RealClock()
-    transport = await Transport.connect(ConnectionSettings(kubeconfig=str(plane.kubeconfig)), clock=clock)
-    api = Api(transport, throttle=None, clock=clock)
-    company = Company(api, clock=clock, simulated=simulated)
-    failed: list[str] = []
-    turn = asyncio.Semaphore(AT_ONCE)
+def _write_all(plane: Plane, items: Sequence[Situation | Work], pods: Pods, into: Path) -> int:
+    """One file each; gives how many did not end."""
 
-    async def one(situation: Situation | Work) -> None:
-        async with turn:
-            namespace = f"rec-{uuid.uuid4().hex[:8]}"
-            await asyncio.to_thread(plane.ensure_namespace, namespace)
-            if isinstance(situation, Work):
-                write(into / WORKLOADS, situation, await record_work(api, situation, namespace=namespace, clock=clock))
-                print(f"{situation.name}: recorded", flush=True)
-                await asyncio.to_thread(plane.client.delete, f"/api/v1/namespaces/{namespace}")
-                return
-            reference = f"registry.invalid/wf/{situation.name}:v1"
-            if not simulated:
-                reference = await asyncio.to_thread(plane.push_bundle, f"wf/{situation.name}", [situation.pipeline])
-            if situation.missing:
-                reference = f"{plane.registry}/wf/there-is-none:v1"
-            try:
-                write(into, situation, await company.play(situation, namespace=namespace, bundle=reference))
-                print(f"{situation.name}: recorded", flush=True)
-            except NeverOver as error:
-                print(f"error: {error}", file=sys.stderr)
-                failed.append(situation.name)
-            finally:
-                await asyncio.to_thread(plane.client.delete, f"/api/v1/namespaces/{namespace}")
+    def done(item: Situation | Work, found: Object | NeverOver) -> None:
+        if isinstance(found, NeverOver):
+            print(f"error: {found}", file=sys.stderr, flush=True)
+            return
+        write(into, item, found)
+        print(f"{item.name}: recorded", flush=True)
 
-    try:
-        async with company.playing():
-            await asyncio.gather(*(one(situation) for situation in situations))
-    finally:
-        await transport.close()
-    return 1 if failed else 0
+    found = record(plane, items, pods, at_once=AT_ONCE, done=done)
+    return sum(isinstance(item, NeverOver) for item in found)
 
 
-def write(into: Path, situation: Situation | Work, found: Object) -> None:
-    into.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump({"about": situation.about, **found}, sort_keys=True, width=120)
-    (into / f"{situation.name}.yaml").write_text(text)
+def path_of(item: Situation | Work) -> Path:
+    """Below the directory of the recordings."""
+    if isinstance(item, Situation):
+        return Path(f"{item.name}.yaml")
+    return Path(PODS if item in LIVES else WORKLOADS, f"{item.name}.yaml")
+
+
+def write(into: Path, item: Situation | Work, found: Object) -> None:
+    path = into / path_of(item)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"about": item.about, **found}, sort_keys=True, width=120))
 
 
 if __name__ == "__main__":

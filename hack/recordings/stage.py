@@ -29,8 +29,10 @@ class NeverOver(Exception):
 class Stage:
     """One namespace of its own for one situation."""
 
-    def __init__(self, api: Api, situation: Situation, *, namespace: str, bundle: str, clock: Clock) -> None:
-        self._api, self._situation, self._clock = api, situation, clock
+    def __init__(
+        self, api: Api, situation: Situation, *, namespace: str, bundle: str, clock: Clock, speed: float = 1.0
+    ) -> None:
+        self._api, self._situation, self._clock, self._speed = api, situation, clock, speed
         self._namespace, self._bundle = namespace, bundle
         self._key = ObjectKey(namespace, RUN)
         self._seen = Seen()
@@ -86,6 +88,7 @@ class Stage:
         while True:
             if cues and cues[0].when(self._seen):
                 cue = cues.pop(0)
+                await self._clock.sleep(cue.after / self._speed)
                 await getattr(self, f"_{cue.verb}")(cue.value)
                 continue
             if not cues and self._situation.over(self._seen):
@@ -148,6 +151,15 @@ class Stage:
     async def _orphan(self, _: str) -> None:
         uid = self._seen.run["metadata"]["uid"]
         await self._api.delete(names.PIPELINERUNS, self._key, uid=uid, propagation="Orphan", lane=Lane.READ)
+
+    async def _delete(self, _: str) -> None:
+        uid = self._seen.run["metadata"]["uid"]
+        await self._api.delete(names.PIPELINERUNS, self._key, uid=uid, propagation="Foreground", lane=Lane.READ)
+
+    async def _lose(self, _: str) -> None:
+        for pod in list(self._seen.pods.values()):
+            key = ObjectKey(self._namespace, pod["metadata"]["name"])
+            await self._api.delete(PODS, key, uid=pod["metadata"]["uid"], lane=Lane.READ)
 
     async def _create(self, _: str) -> None:
         await self._api.create(names.PIPELINERUNS, self.run(), lane=Lane.READ)

@@ -76,6 +76,9 @@ def delete_object(core: Core, kind: Kind, stored: Stored, options: DeleteOptions
             return Answer(200, obj=obj)
         return Answer(200, stored=core.store.write(kind.table, kind.to_storage(obj), stored, kind.fields(obj)))
     if not options.dry_run:
+        if info.strategy.graceful and obj != kind.load(stored):
+            # That it is to go is written first, so that a watch sees it, also when there is nothing to wait for.
+            stored = core.store.write(kind.table, kind.to_storage(obj), stored, kind.fields(obj))
         gone = core.store.erase(kind.table, stored)
         metadata["resourceVersion"] = str(gone.revision)
     if info.strategy.returns_deleted:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wfe_controller.kube.objects import Json, items, labels_of, mapping, text
-from wfe_controller.sandbox.simulators.play import KILLED, TERMINATED, Play
+from wfe_controller.sandbox.simulators.play import INTERRUPTED, KILLED, NOT_BEGUN, TERMINATED, Play
 
 TASK_RUN_LABEL = "tekton.dev/taskRun"
 STEP_PREFIX = "step-"
@@ -113,20 +113,29 @@ def _steps(containers: Sequence[Mapping[str, object]], plays: Sequence[Play], at
     return Moment(tuple(ended), upcoming, evicted)
 
 
-def terminated(current: Moment, plays: Sequence[Play], since: float, elapsed: float, grace: float) -> Moment:
-    """The containers after a SIGTERM at ``since``, when nobody ended by himself any more."""
+def terminated(
+    current: Moment, plays: Sequence[Play], since: float, elapsed: float, grace: float, *, steps: bool = False
+) -> Moment:
+    """The containers after a SIGTERM at ``since``, when nobody ended by himself any more.
+
+    ``steps``: Tekton's entrypoint passes the signal on to its step, ends with a code of its own and writes its message;
+    one that waits for its turn has nobody to pass it on to, and ends with another.
+    """
     ended: list[Ended | None] = []
     upcoming = math.inf
+    waits = False
     for state, play in zip(current.ended, plays, strict=True):
-        end = since + (grace if play.ignores_term else min(play.term_seconds, grace))
+        killed = (play.ignores_term or play.term_seconds > grace) and not waits
+        end = since + (grace if killed else play.term_seconds)
         if state is not None:
             ended.append(state)
         elif elapsed >= end:
-            code = KILLED if play.ignores_term or play.term_seconds > grace else TERMINATED
-            ended.append(Ended(code, 0.0, end, silent=True))
+            code = KILLED if killed else NOT_BEGUN if waits else INTERRUPTED if steps else TERMINATED
+            ended.append(Ended(code, 0.0, end, silent=killed or waits or not steps))
         else:
             ended.append(None)
             upcoming = min(upcoming, end)
+        waits = waits or (steps and state is None)
     return Moment(tuple(ended), upcoming)
 
 
@@ -139,70 +148,156 @@ def _on_error_continue(container: Mapping[str, object]) -> bool:
     return "-on_error" in arguments and arguments[arguments.index("-on_error") + 1] == "continue"
 
 
-def pending(pod: Json, reason: str, at: str, *, message: str = "", image: str = "") -> Json:
-    """A scheduled pod whose containers wait; ``image`` names the only one that the reason is about ("" = all)."""
+def stages(pod: Json) -> int:
+    """Through so many states a bound pod goes before its containers run: see ``starting``."""
+    return 2 + 2 * len(items(mapping(pod.get("spec")).get("initContainers")))
+
+
+def starting(pod: Json, stage: int, at: str, *, waiting: Mapping[str, Json] | None = None) -> Json:
+    """A bound pod in its ``stage`` (from 0): seen by the kubelet, its sandbox there, then for each init container
+    running and ended. ``waiting``: what containers wait for, by name, where it is more than their turn.
+    """
     spec = mapping(pod.get("spec"))
-    waiting: Json = {"reason": reason} | ({"message": message} if message else {})
-    other = {"reason": "PodInitializing"}
-    return {
+    init = items(spec.get("initContainers"))
+    turn: Json = {"waiting": {"reason": "PodInitializing" if init else "ContainerCreating"}}
+    done, running = max(0, stage - 1) // 2, stage > 0 and stage % 2 == 0
+    states: list[Json] = []
+    for number, _ in enumerate(init):
+        if number < done:
+            ended = {"exitCode": 0, "reason": "Completed", "startedAt": at, "finishedAt": at}
+            states.append({"terminated": ended})
+        else:
+            states.append({"running": {"startedAt": at}} if running and number == done else turn)
+    found: Json = {
         "phase": "Pending",
         "startTime": at,
-        "conditions": _conditions(at, scheduled=True, initialized=not items(spec.get("initContainers")), ready=False),
+        "conditions": _conditions(
+            at, sandbox=stage > 0, to_init=_names(init)[done:], unready=_names(spec.get("containers"))
+        ),
         "containerStatuses": [
-            _status(entry, {"waiting": waiting if image in ("", entry["image"]) else other}, has_run=False)
+            _status(entry, {"waiting": said} if (said := (waiting or {}).get(text(entry["name"]))) else turn)
             for entry in _by_name(spec.get("containers"))
         ],
     }
+    if init:
+        found["initContainerStatuses"] = [
+            _status(entry, state, ready="terminated" in state, started="running" in state)
+            for entry, state in zip(init, states, strict=True)
+        ]
+    return found
+
+
+def never_ran(pod: Json, at: str) -> Json:
+    """A pod that was deleted before its containers ran: so the kubelet calls what it cannot find."""
+    end = {
+        "exitCode": KILLED,
+        "reason": "ContainerStatusUnknown",
+        "message": "The container could not be located when the pod was terminated",
+    }
+    found = starting(pod, stages(pod) - 1, at)
+    found["conditions"][0]["status"] = "False"
+    found["containerStatuses"] = [
+        _status(entry, {"terminated": end}) for entry in _by_name(mapping(pod.get("spec")).get("containers"))
+    ]
+    return {**found, "phase": "Failed"}
 
 
 def unschedulable(at: str) -> Json:
     message = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are "
-    message += "available: 1 No preemption victims found for incoming pod."
+    message += "available: 1 Preemption is not helpful for scheduling."
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return {"phase": "Pending", "conditions": [{**condition, "lastTransitionTime": at}]}
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Of a pod whose containers are started again. ``last``: how each ended before; ``backoff``: how each waits now."""
+
+    restarts: int = 0
+    last: Mapping[str, Json] = field(default_factory=dict)
+    backoff: str = ""
+
+
+FIRST = Past()
+
+
 def status(
-    pod: Json, plays: Mapping[str, Play], current: Moment, instant: Instant, *, restarts: int = 0, attempt: int = 0
+    pod: Json,
+    plays: Mapping[str, Play],
+    current: Moment,
+    instant: Instant,
+    *,
+    past: Past = FIRST,
+    restarting: bool = False,
+    closed: bool = True,
 ) -> Json:
-    """The pod's status at that moment."""
+    """The pod's status at that moment. ``restarting``: who ends is started again. ``closed``: the kubelet has cleaned
+    up behind the last container; before that a pod whose containers have all ended is still Running.
+    """
     spec = mapping(pod.get("spec"))
     began = instant(0.0)
-    last = max((end.at for end in current.ended if end is not None), default=0.0)
-    final = current.over or current.evicted
+    changed = instant(max((end.at for end in current.ended if end is not None), default=0.0))
+    over = (current.over and not restarting) or current.evicted
     states: dict[str, Json] = {}
     for entry, end in zip(items(spec.get("containers")), current.ended, strict=True):
         name = text(entry["name"])
-        states[name] = (
-            {"running": {"startedAt": began}}
-            if end is None
-            else {"terminated": _ended(end, instant, plays[name] if is_steps(pod) else None)}
-        )
-    reason = "PodFailed" if current.failed else "PodCompleted"
+        if end is None:
+            states[name] = {"running": {"startedAt": began}}
+        elif past.backoff:
+            states[name] = {"waiting": {"reason": "CrashLoopBackOff", "message": past.backoff.format(container=name)}}
+        else:
+            states[name] = {"terminated": _ended(end, instant, plays[name] if is_steps(pod) else None)}
+    why = ("PodFailed" if current.failed else "PodCompleted") if over else ""
+    unready = [name for name in _names(spec.get("containers")) if "running" not in states[name]]
     found: Json = {
-        "phase": ("Failed" if current.failed else "Succeeded") if final else "Running",
-        "startTime": began,
+        **starting(pod, stages(pod) - 1, began),
+        "phase": ("Failed" if current.failed else "Succeeded") if over and closed else "Running",
         "conditions": _conditions(
-            began, scheduled=True, initialized=True, ready=not final and not any(current.ended),
-            changed=instant(last), why=reason if final else "ContainersNotReady", over=final,
+            began, sandbox=not (over and closed), to_init=[], unready=unready, over=why, changed=changed
         ),
-        "initContainerStatuses": [
+        "containerStatuses": [
             _status(
                 entry,
-                {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": began, "finishedAt": began}},
-                ready=True,
+                states[text(entry["name"])],
+                restarts=past.restarts,
+                last=past.last.get(text(entry["name"])),
+                ready="running" in states[text(entry["name"])],
+                started="running" in states[text(entry["name"])],
             )
-            for entry in items(spec.get("initContainers"))
+            for entry in _by_name(spec.get("containers"))
         ],
-        "containerStatuses": [
-            _status(entry, states[text(entry["name"])], restarts=restarts) for entry in _by_name(spec.get("containers"))
-        ],
-    }  # fmt: skip
+    }
     if current.evicted:
         found |= {"reason": "Evicted", "message": "The node was low on resource: memory."}
-    if not found["initContainerStatuses"]:
-        del found["initContainerStatuses"]
     return found
+
+
+def put_away(pod: Json, at: str) -> Json | None:
+    """The last of a status that says of all containers that they have ended for good; None for any other pod."""
+    held = mapping(pod.get("status"))
+    entries = [mapping(entry) for entry in items(held.get("containerStatuses"))]
+    conditions = [mapping(entry) for entry in items(held.get("conditions"))]
+    why = next((text(entry.get("reason")) for entry in conditions if entry.get("type") == "Ready"), "")
+    phases = {"PodFailed": "Failed", "PodCompleted": "Succeeded"}
+    if held.get("phase") != "Running" or why not in phases:
+        return None
+    if not all("terminated" in mapping(entry.get("state")) for entry in entries):
+        return None
+    closed = {"status": "False", "lastTransitionTime": at}
+    found = [{**entry, **closed} if entry["type"] == "PodReadyToStartContainers" else {**entry} for entry in conditions]
+    return {"phase": phases[why], "conditions": found}
+
+
+def past_deadline(found: Json, *, closed: bool) -> Json:
+    """What the pod's own deadline makes of its status: first it is no longer ready, then it has failed."""
+    for condition in found["conditions"]:
+        if condition["type"] in ("Ready", "ContainersReady"):
+            condition |= {"status": "False", "reason": "PodFailed"}
+            condition.pop("message", None)
+    if not closed:
+        return {**found, "phase": "Running"}
+    message = "Pod was active on the node longer than the specified deadline"
+    return {**found, "phase": "Failed", "reason": "DeadlineExceeded", "message": message}
 
 
 def _ended(end: Ended, instant: Instant, step: Play | None) -> Json:
@@ -214,14 +309,15 @@ def _ended(end: Ended, instant: Instant, step: Play | None) -> Json:
     }
     if step is None or end.silent:
         return state
-    message: list[Json] = [{"key": "StartedAt", "value": instant(end.began)[:-1] + ".000Z", "type": _INTERNAL}]
+    message: list[Json] = []
+    if end.code == 0:
+        message = [{"key": k, "value": v, "type": _TASK_RUN_RESULT} for k, v in sorted(step.results.items())]
+    message.append({"key": "StartedAt", "value": instant(end.began)[:-1] + ".000Z", "type": _INTERNAL})
     if end.skipped:
         message.append({"key": "Reason", "value": "Skipped", "type": _INTERNAL})
     if end.continued:
         message.append({"key": "ExitCode", "value": str(end.code), "type": _INTERNAL})
         state |= {"exitCode": 0, "reason": "Completed"}
-    if end.code == 0:
-        message += [{"key": k, "value": v, "type": _TASK_RUN_RESULT} for k, v in sorted(step.results.items())]
     return {**state, "message": json.dumps(message, separators=(",", ":"))}
 
 
@@ -231,34 +327,56 @@ def _by_name(entries: object) -> list[Json]:
 
 
 def _conditions(
-    at: str, *, scheduled: bool, initialized: bool, ready: bool, changed: str = "", why: str = "", over: bool = False
+    at: str,
+    *,
+    sandbox: bool,
+    to_init: Sequence[str],
+    unready: Sequence[str],
+    over: str = "",
+    changed: str = "",
 ) -> list[Json]:
-    not_ready = why or "ContainersNotReady"
+    """``over``: the reason once all containers have ended for good. ``changed``: when the last of them ended."""
 
-    def condition(kind: str, value: bool, reason: str = "", when: str = at) -> Json:
-        found = {"type": kind, "status": "True" if value else "False", "lastTransitionTime": when}
-        return found | ({"reason": reason} if reason and (not value or over) else {})
+    def condition(kind: str, value: bool, reason: str = "", message: str = "", when: str = "") -> Json:
+        found = {"type": kind, "status": "True" if value else "False", "lastTransitionTime": when or at}
+        return found | {key: word for key, word in (("reason", reason), ("message", message)) if word}
 
+    waits = f"containers with incomplete status: [{' '.join(to_init)}]" if to_init else ""
+    completed = over if over == "PodCompleted" else ""
+    lacks = f"containers with unready status: [{' '.join(unready)}]" if unready and not over else ""
+    ready = not (unready or over)
+    why = "" if ready else over or "ContainersNotReady"
     return [
-        condition("PodReadyToStartContainers", not over, when=changed or at),
-        condition("Initialized", initialized, "PodCompleted" if over and why == "PodCompleted" else ""),
-        condition("Ready", ready, not_ready, changed or at),
-        condition("ContainersReady", ready, not_ready, changed or at),
-        condition("PodScheduled", scheduled),
+        condition("PodReadyToStartContainers", sandbox, when=changed),
+        condition("Initialized", not to_init, "ContainersNotInitialized" if to_init else completed, waits),
+        condition("Ready", ready, why, lacks, changed),
+        condition("ContainersReady", ready, why, lacks, changed),
+        condition("PodScheduled", True),
     ]
 
 
+def _names(entries: object) -> list[str]:
+    return [text(mapping(entry).get("name")) for entry in items(entries)]
+
+
 def _status(
-    entry: Mapping[str, object], state: Json, *, restarts: int = 0, has_run: bool = True, ready: bool = False
+    entry: Mapping[str, object],
+    state: Json,
+    *,
+    restarts: int = 0,
+    last: Json | None = None,
+    ready: bool = False,
+    started: bool = False,
 ) -> Json:
     image = text(entry.get("image"))
     return {
         "name": entry["name"],
         "image": image,
-        "imageID": f"sandbox://{image}" if has_run else "",
-        "lastState": {},
-        "ready": ready or "running" in state,
-        "started": "running" in state,
+        # Only a container that was made has an image; one that was never found (``never_ran``) has none.
+        "imageID": f"sandbox://{image}" if last or any("startedAt" in value for value in state.values()) else "",
+        "lastState": {"terminated": last} if last else {},
+        "ready": ready,
+        "started": started,
         "restartCount": restarts,
         "state": state,
     }

@@ -47,6 +47,8 @@ class JobSimulator:
         self._sim = simulation
         self._api, self._clock = simulation.api, simulation.clock
         self._unseen: dict[str, set[str]] = {}
+        self._lost: dict[str, set[str]] = {}
+        self._spared: dict[str, set[str]] = {}
         self._failed_at: dict[str, tuple[int, float]] = {}
         simulation.controller("jobs", self.reconcile, (JOBS, myself), (PODS, controller_keys("Job")), workers=4)
 
@@ -76,10 +78,11 @@ class JobSimulator:
         if _is(job, "FailureTarget") or _is(job, "SuccessCriteriaMet"):
             return await self._conclude(job, status, unfinished)
         succeeded = sum(pod.field("status", "phase") == "Succeeded" for pod in pods)
-        failed = sum(pod.field("status", "phase") == "Failed" for pod in pods)
+        failed = self._failed(uid_of(job), pods)
         _put(status, "succeeded", max(succeeded, int(status.get("succeeded") or 0)))
         _put(status, "failed", max(failed, int(status.get("failed") or 0)))
         if spec.get("suspend"):
+            self._spared.setdefault(uid_of(job), set()).update(pod.uid for pod in unfinished)
             await self._delete(living)
             _put(status, "active", 0)
             status["terminating"] = len(unfinished)
@@ -133,6 +136,19 @@ class JobSimulator:
             status["completionTime"] = rfc3339(self._clock.now())
         self._set(status, kind, True, text(target.get("reason")), text(target.get("message")))
         return RequeueAfter(BEHIND_SECONDS)
+
+    def _failed(self, uid: str, pods: list[CachedObject]) -> int:
+        """Those that failed, and those that somebody deleted before they had succeeded, also once they are gone.
+
+        Not those that a suspension has ended.
+        """
+        known = self._lost.setdefault(uid, set())
+        known |= {
+            pod.uid
+            for pod in pods
+            if (phase := pod.field("status", "phase")) == "Failed" or (pod.deleting and phase != "Succeeded")
+        }
+        return len(known - self._spared.get(uid, set()))
 
     def _left(self, spec: Json, status: Json) -> float | None:
         limit = spec.get("activeDeadlineSeconds")
@@ -194,6 +210,8 @@ class JobSimulator:
 
     async def _clean_up(self, key: ObjectKey, job: Json) -> Outcome:
         self._failed_at.pop(uid_of(job), None)
+        for pods in (self._lost, self._spared):
+            pods.pop(uid_of(job), None)
         keep = job["spec"].get("ttlSecondsAfterFinished")
         if keep is None:
             return Done()

@@ -21,6 +21,10 @@ ENVIRONMENT = "SANDBOX_PLAY"
 ANNOTATION = "sandbox.kubernaut.ai/play"
 KILLED = 137
 TERMINATED = 143
+INTERRUPTED = 255
+"""Tekton's entrypoint, whose step was ended by the signal that it passed on."""
+NOT_BEGUN = 2
+"""Tekton's entrypoint, whose step had not begun when the signal came."""
 
 
 class Play(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True, kw_only=True):

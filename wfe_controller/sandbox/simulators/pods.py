@@ -56,6 +56,8 @@ class Life:
     told_to_end: float | None = None
     late: bool = False
     """Its own deadline ends it."""
+    closed: float | None = None
+    """When all that it ran was seen to have ended: whoever follows it shall see that before what comes last."""
     stage: int = -1
     """The last of the states before its containers run that was written."""
     past: Past = containers.FIRST
@@ -128,9 +130,9 @@ class PodSimulator:
         attempt = len(seen)
         seen.add(uid_of(pod))
         life = Life(uid_of(pod), self._plays(pod), attempt, self._clock.monotonic())
-        began = text(mapping(pod.get("status")).get("startTime"))
         states = [mapping(entry) for entry in items(mapping(pod.get("status")).get("containerStatuses"))]
-        if any(mapping(state.get("state")).get("running") for state in states):
+        running = [mapping(mapping(state.get("state")).get("running")) for state in states]
+        if began := next((text(state.get("startedAt")) for state in running if state), ""):
             age = self._clock.now() - (parse_rfc3339(began) or self._clock.now())
             life.began, life.began_text = life.created - age.total_seconds(), began
             life.past = Past(max((int(state.get("restartCount") or 0) for state in states), default=0))
@@ -144,9 +146,19 @@ class PodSimulator:
             return Done()
         if not text(mapping(pod.get("spec")).get("nodeName")):
             return await self._schedule(key, pod, life)
+        if (last := containers.put_away(pod, self._now())) is not None:
+            return await self._put_away(key, pod, life, last)
         if life.began is None:
             return await self._start(key, pod, life)
         return await self._run(key, pod, life)
+
+    async def _put_away(self, key: ObjectKey, pod: Json, life: Life, last: Json) -> Outcome:
+        if life.closed is None:
+            life.closed = self._clock.monotonic()
+        if (left := CLOSING_SECONDS - self._since(life.closed)) > 0:
+            return self._again(left)
+        await self._write(key, pod, last)
+        return Done()
 
     async def _start(self, key: ObjectKey, pod: Json, life: Life) -> Outcome:
         """One state after the other, none left out, however late it is."""
@@ -156,7 +168,7 @@ class PodSimulator:
             return self._again(due - age)
         if life.stage + 1 < number:
             life.stage += 1
-            await self._write(key, pod, containers.starting(pod, life.stage, self._now()))
+            await self._write(key, pod, containers.starting(pod, life.stage, self._seen(pod)))
             return self._again((life.stage + 1) * CREATING_SECONDS / number - age)
         missing = next((name for name, play in life.plays.items() if play.image_missing), None)
         if missing is not None:
@@ -191,7 +203,7 @@ class PodSimulator:
             else ("ErrImagePull", f"rpc error: code = NotFound desc = {cause}")
         )
         waiting = {container: {"reason": reason, "message": message}}
-        await self._write(key, pod, containers.starting(pod, _last_stage(pod), self._now(), waiting=waiting))
+        await self._write(key, pod, containers.starting(pod, _last_stage(pod), self._seen(pod), waiting=waiting))
         return Done() if given_up else self._again(CREATING_SECONDS + PULL_SECONDS - age)
 
     async def _run(self, key: ObjectKey, pod: Json, life: Life) -> Outcome:
@@ -209,8 +221,8 @@ class PodSimulator:
         after = elapsed - current_end(current)
         if self._restarts(pod, current):
             return await self._start_again(key, pod, life, current, after)
-        await self._write(key, pod, self._status(pod, life, current, closed=after >= CLOSING_SECONDS))
-        return Done() if after >= CLOSING_SECONDS else self._again(CLOSING_SECONDS - after)
+        await self._write(key, pod, self._status(pod, life, current, closed=False))
+        return Done()  # to be put away once that is seen
 
     async def _start_again(self, key: ObjectKey, pod: Json, life: Life, current: Moment, after: float) -> Outcome:
         """The first time at once, then after a pause that doubles."""
@@ -261,7 +273,7 @@ class PodSimulator:
         grace = float(meta.get("deletionGracePeriodSeconds", GRACE_SECONDS))
         phase = text(mapping(pod.get("status")).get("phase"))
         bound = text(mapping(pod.get("spec")).get("nodeName"))
-        if grace > 0 and bound and phase not in _FINAL:
+        if grace > 0 and bound and phase not in _FINAL and life.closed is None:
             if life.told_to_end is None:
                 life.told_to_end = self._clock.monotonic()
             if life.began is None:
@@ -272,6 +284,9 @@ class PodSimulator:
                 if not current.over:
                     return self._again(current.next - elapsed)
                 await self._write(key, pod, self._status(pod, life, current))
+            life.closed = self._clock.monotonic()
+        if life.closed is not None and (left := CLOSING_SECONDS - self._since(life.closed)) > 0:
+            return self._again(left)
         if grace > 0 or not items(meta.get("finalizers")):
             options = {
                 "apiVersion": "v1",
@@ -284,9 +299,9 @@ class PodSimulator:
 
     async def _never_ran(self, key: ObjectKey, pod: Json) -> None:
         """What the kubelet still writes about a pod whose containers it need not end."""
-        last = containers.starting(pod, _last_stage(pod), self._now())
+        last = containers.starting(pod, _last_stage(pod), self._seen(pod))
         without = [{**last["conditions"][0], "status": "False"}, *last["conditions"][1:]]
-        for status in (last, {**last, "conditions": without}, containers.never_ran(pod, self._now())):
+        for status in (last, {**last, "conditions": without}, containers.never_ran(pod, self._seen(pod))):
             await self._write(key, pod, status)
 
     def _status(self, pod: Json, life: Life, current: Moment, *, restarting: bool = False, closed: bool = True) -> Json:
@@ -323,6 +338,10 @@ class PodSimulator:
 
     def _again(self, seconds: float) -> RequeueAfter:
         return RequeueAfter(max(seconds, 0.0) / self._sim.speed + 0.001)
+
+    def _seen(self, pod: Json) -> str:
+        """When the kubelet saw the pod first: the instant of all that happens before its containers run."""
+        return text(mapping(pod.get("status")).get("startTime")) or self._now()
 
     def _now(self) -> str:
         return rfc3339(self._clock.now())

@@ -103,6 +103,27 @@ def test_an_evicted_pod_has_failed_and_says_so() -> None:
 
 
 def test_a_pod_that_waits_says_for_what() -> None:
-    found = containers.pending(plain_pod("a"), "ErrImagePull", instant(0), message="not found", image="i")
-    assert found["containerStatuses"][0]["state"] == {"waiting": {"reason": "ErrImagePull", "message": "not found"}}
+    waiting = {"reason": "ErrImagePull", "message": "not found"}
+    found = containers.starting(plain_pod("a"), 1, instant(0), waiting={"a": waiting})
+    assert found["containerStatuses"][0]["state"] == {"waiting": waiting}
     assert found["phase"] == "Pending"
+
+
+def test_init_containers_begin_one_after_another() -> None:
+    """Not recorded with two of them: Tekton has two where a step is a script."""
+    pod = plain_pod("a")
+    pod["spec"]["initContainers"] = [{"name": name, "image": "i"} for name in ("first", "second")]
+    seen = []
+    for stage in range(containers.stages(pod)):
+        found = containers.starting(pod, stage, instant(0))
+        seen.append([next(iter(entry["state"])) for entry in found["initContainerStatuses"]])
+        initialized = next(entry for entry in found["conditions"] if entry["type"] == "Initialized")
+        assert (initialized["status"] == "True") == (seen[-1] == ["terminated", "terminated"])
+    assert seen == [
+        ["waiting", "waiting"],
+        ["waiting", "waiting"],
+        ["running", "waiting"],
+        ["terminated", "waiting"],
+        ["terminated", "running"],
+        ["terminated", "terminated"],
+    ]

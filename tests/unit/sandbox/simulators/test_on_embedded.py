@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import yaml
 
+from hack.recordings.__main__ import RECORDINGS, path_of
 from hack.recordings.company import Company
 from hack.recordings.situations import SITUATIONS, Situation
 from tests.support.embedded import Embedded, embedded
 from wfe_controller.sandbox.simulators.tekton.kinds import crds
 
-RECORDINGS = Path(__file__).parents[3] / "recordings"
 pytestmark = pytest.mark.looptime
 NAMESPACE = "play"
 
@@ -31,9 +30,9 @@ async def place() -> AsyncIterator[Embedded]:
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
 async def test_the_embedded_pair_writes_what_the_real_one_wrote(situation: Situation, place: Embedded) -> None:
-    company = Company(place.api, clock=place.clock, simulated=True)
+    company = Company(place.api, clock=place.clock)
     async with company.playing():
         found = await company.play(situation, namespace=NAMESPACE, bundle=f"registry.invalid/{situation.name}:v1")
-    recorded = yaml.safe_load((RECORDINGS / f"{situation.name}.yaml").read_text())
+    recorded = yaml.safe_load((RECORDINGS / path_of(situation)).read_text())
     del recorded["about"]
     assert found == recorded

@@ -20,7 +20,7 @@ from wfe_controller.sandbox.simulators.simulation import Simulation, controller_
 from wfe_controller.sandbox.simulators.tekton import graph, resolver, terms
 from wfe_controller.sandbox.simulators.tekton.facts import Facts, Member
 from wfe_controller.sandbox.simulators.tekton.graph import Unfit
-from wfe_controller.sandbox.simulators.tekton.resolver import Refused, Resolved, Resolver
+from wfe_controller.sandbox.simulators.tekton.resolver import Refused, Resolver, Unresolved
 from wfe_controller.sandbox.simulators.tekton.substitution import names_of, parameters, substitute, without
 
 log = structlog.get_logger("wfe.sandbox")
@@ -99,13 +99,15 @@ class PipelineRuns:
         else:
             waited = self._waited(uid_of(run))
             answer = self._resolver.resolve(text(reference["resolver"]), resolver.parameters(reference))
-            if isinstance(answer, Refused):
-                raise self._unresolved(key, answer.message)
-            at_once = self._left_behind(run)
-            if (waited < RESOLVE_SECONDS and not at_once) or not isinstance(answer, Resolved):
+            early = waited < RESOLVE_SECONDS and not self._left_behind(run)
+            if early or isinstance(answer, Unresolved):
                 message = f"PipelineRun {key} awaiting remote resource"
                 self._running(status, "ResolvingPipelineRef", message)
                 return None
+            if isinstance(answer, Refused):
+                request = f"{key.namespace}/bundles-{uid_of(run).replace('-', '')}"
+                why = "resolver failed to get Pipeline : error requesting remote resource: error getting "
+                raise self._unresolved(key, f'{why}"bundleresolver" "{request}": {answer.message}')
             found = answer.pipeline
         return text(mapping(found.get("metadata")).get("name")), graph.with_defaults(mapping(found.get("spec")))
 
@@ -227,6 +229,9 @@ class PipelineRuns:
         elif limit is not None and (limit > terms.DEFAULT_TIMEOUT or not limit):
             given = mapping(run["spec"].get("timeouts")).get("finally" if member.final else "tasks")
             spec["timeout"] = text(given) or f"{limit.total_seconds():g}s"
+        else:
+            # Written by Tekton's webhook, into whatever TaskRun says nothing.
+            spec["timeout"] = terms.DEFAULT_TIMEOUT_TEXT
         annotations = {**mapping(meta.get("annotations"))}
         if member.may_fail:
             annotations[terms.ANNOTATION_ON_ERROR] = "continue"

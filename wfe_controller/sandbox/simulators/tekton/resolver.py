@@ -40,7 +40,7 @@ class Bundles:
     """A resolver of bundles from a mapping reference -> objects in it. ``fails``: reference -> what is said."""
 
     def __init__(self, bundles: Mapping[str, list[Json]], fails: Mapping[str, str] | None = None) -> None:
-        self._bundles, self._fails = bundles, fails or {}
+        self._bundles, self._fails = bundles, {} if fails is None else fails
 
     def resolve(self, resolver: str, params: Mapping[str, str]) -> Answer:
         reference = params.get("bundle", "")

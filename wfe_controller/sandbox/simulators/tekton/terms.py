@@ -36,7 +36,7 @@ TASK_RUN_CANCELLED = "TaskRunCancelled"
 BY_PIPELINE = "TaskRun cancelled as the PipelineRun it belongs to has been cancelled."
 BY_TIMEOUT = "TaskRun cancelled as the PipelineRun it belongs to has timed out."
 
-DEFAULT_TIMEOUT = timedelta(minutes=60)
+DEFAULT_TIMEOUT, DEFAULT_TIMEOUT_TEXT = timedelta(minutes=60), "1h0m0s"
 """default-timeout-minutes of Tekton's config-defaults."""
 USER_ERROR = "[User error] "
 _LONGEST = 63
