@@ -816,3 +816,12 @@ def test_gone_and_nothing_said_of_its_end() -> None:
     told = explain(facts(None, lock=lock()))
     assert told.situation is Situation.GONE
     assert told.next.command == f"kubectl wfe locks {TARGET}"
+
+
+def test_what_stands_in_the_way_may_be_older_than_what_was_refused() -> None:
+    """'since 8m' of an execution that was created seconds ago: both times are said."""
+    old = lock(**held("other", OTHER_UID, 490))
+    told = explain(facts(skipped("ResourceBusy"), lock=old, holder=OTHER))
+    assert told.to_json()["endedAt"] == ago(30)
+    assert "(8m10s ago); this one ended 30s ago" in as_text(told, Style())
+    assert "this one ended" not in as_text(explain(facts(failed(), lock=lock(**blocked()))), Style())

@@ -266,6 +266,7 @@ class Facts:
             "name": str(self.key),
             "target": self.target,
             "now": self.now,
+            "ended_at": self.at("completionTime") if self.ended else None,
             "holder": self.who,
             "holder_known": readable,
             "unread": self.unread,

@@ -100,9 +100,10 @@ class Who:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """``headline``: one sentence, what it is doing. The other fields answer one question each; "" or None = there is
-    no answer: since when, what is waited for, when it ends by itself at the latest, who has the target, when may it (or
-    another) run, what proves the end, what was changed. ``holder`` None is nobody only when ``holder_known``.
-    ``unread``: what could not be looked at, and why; nothing was guessed in its place."""
+    no answer: since when, when the execution itself ended (what keeps others off may be older), what is waited for,
+    when it ends by itself at the latest, who has the target, when may it (or another) run, what proves the end, what
+    was changed. ``holder`` None is nobody only when ``holder_known``. ``unread``: what could not be looked at, and
+    why; nothing was guessed in its place."""
 
     situation: Situation
     headline: str
@@ -111,6 +112,7 @@ class Explanation:
     target: str = ""
     now: datetime | None = None
     since: datetime | None = None
+    ended_at: datetime | None = None
     waiting_for: str = ""
     ends_at: datetime | None = None
     holder: Who | None = None
@@ -127,6 +129,7 @@ class Explanation:
             "name": self.name,
             "target": self.target,
             "since": rfc3339(self.since) if self.since else "",
+            "endedAt": rfc3339(self.ended_at) if self.ended_at else "",
             "waitingFor": self.waiting_for,
             "endsAt": rfc3339(self.ends_at) if self.ends_at else "",
             "allowedAt": rfc3339(self.allowed_at) if self.allowed_at else "",

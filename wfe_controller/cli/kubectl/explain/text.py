@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from wfe_controller.cli.kubectl.explain.model import Explanation
 from wfe_controller.cli.kubectl.style import Style
-from wfe_controller.cli.kubectl.words import folded, plain, since, until, wrapped
+from wfe_controller.cli.kubectl.words import age, folded, plain, since, until, wrapped
 
 LABEL = 12
 """Columns for the question."""
 LOOK = "look first"
+LATER = 60.0
 
 
 def as_text(told: Explanation, style: Style) -> str:
@@ -33,7 +35,7 @@ def _answers(told: Explanation) -> Iterator[tuple[str, str]]:
     if told.target:
         yield "target", told.target
     if told.since is not None and now is not None:
-        yield "since", since(told.since, now)
+        yield "since", since(told.since, now) + _ended_later(told, now)
     if told.waiting_for:
         yield "waits for", told.waiting_for
     if told.ends_at is not None and now is not None:
@@ -52,6 +54,13 @@ def _answers(told: Explanation) -> Iterator[tuple[str, str]]:
         yield "changed", told.changed
     for index, line in enumerate(told.unread):
         yield "not read" if index == 0 else "", line
+
+
+def _ended_later(told: Explanation, now: datetime) -> str:
+    """What keeps others off the target may be much older than the execution that was refused because of it."""
+    if told.ended_at is None or told.since is None or (told.ended_at - told.since).total_seconds() < LATER:
+        return ""
+    return f"; this one ended {age((now - told.ended_at).total_seconds())} ago"
 
 
 def _answer(label: str, text: str, style: Style) -> list[str]:
