@@ -40,6 +40,11 @@ def namespaces(scope: Scope) -> list[Json]:
     ]
 
 
+def everything(scope: Scope) -> list[Json]:
+    """All but the Deployment, in an order in which it can be created."""
+    return [*namespaces(scope), *crds(), *access.rbac(scope)]
+
+
 def to_yaml(objects: Iterable[Json]) -> str:
     """A YAML stream, one document for each object."""
     return "---\n".join(crd.to_yaml(obj) for obj in objects)
@@ -133,5 +138,4 @@ def print_rbac(home: str, execution: str, watched: tuple[str, ...], lease: str) 
 @_placement
 def print_all(home: str, execution: str, watched: tuple[str, ...], lease: str) -> None:
     """Everything but the Deployment: namespaces, CRDs, RBAC. Enough for a controller that runs elsewhere."""
-    scope = Scope(home, execution, watched, lease=lease)
-    click.echo(to_yaml([*namespaces(scope), *crds(), *access.rbac(scope)]), nl=False)
+    click.echo(to_yaml(everything(Scope(home, execution, watched, lease=lease))), nl=False)

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from wfe_controller.app.exits import ConfigError, StartFailed
-from wfe_controller.cli import rbac as access
 from wfe_controller.cli.kubectl.style import Style
-from wfe_controller.cli.manifests import DEFAULT_SCOPE, crds, namespaces
+from wfe_controller.cli.manifests import DEFAULT_SCOPE, everything
 
 if TYPE_CHECKING:
     from wfe_controller.sandbox.director import Ending
@@ -76,8 +75,7 @@ def sandbox(
         stays=keep or no_samples,
         size=shutil.get_terminal_size,
     )
-    manifests = [*namespaces(DEFAULT_SCOPE), *crds(), *access.rbac(DEFAULT_SCOPE)]
-    plan = Plan(story, manifests, port, out, keep, not no_samples, speed)
+    plan = Plan(story, everything(DEFAULT_SCOPE), port, out, keep, not no_samples, speed)
     try:
         result = asyncio.run(run(plan, stage, clock=clock, rng=random.Random()))
     except ScenarioError as error:  # what only the API server could find

@@ -25,6 +25,8 @@ from wfe_controller.kube.objects import (
 from wfe_controller.sandbox.simulators.tekton import kinds
 
 RBAC = "rbac.authorization.k8s.io"
+ADMISSION = "admissionregistration.k8s.io"
+# In the order of their creation. Policies: what the product ships of them, which is nothing yet.
 _RESOURCES = {
     resource.kind: resource
     for resource in (
@@ -35,6 +37,11 @@ _RESOURCES = {
         Resource(RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False),
         Resource(RBAC, "v1", "rolebindings", "RoleBinding"),
         Resource(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
+        Resource("", "v1", "configmaps", "ConfigMap"),
+        Resource(ADMISSION, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False),
+        Resource(
+            ADMISSION, "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", namespaced=False
+        ),
     )
 }
 ESTABLISHED_SECONDS = 10.0
