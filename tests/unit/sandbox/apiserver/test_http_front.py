@@ -14,7 +14,7 @@ import pytest
 
 from wfe_controller.kube.clock import RealClock
 from wfe_controller.sandbox.apiserver import faults
-from wfe_controller.sandbox.apiserver.http import HttpFront, serve_in_thread
+from wfe_controller.sandbox.apiserver.http import PIECE, HttpFront, serve_in_thread
 from wfe_controller.sandbox.apiserver.rbac import User
 from wfe_controller.sandbox.apiserver.server import MAX_BODY, ApiServer
 
@@ -150,3 +150,18 @@ async def test_a_watch_is_answered_before_its_first_event(front: HttpFront) -> N
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
     writer.close()
     await writer.wait_closed()
+
+
+async def test_a_large_answer_comes_whole_and_nobody_minds_who_does_not_wait_for_it(front: HttpFront) -> None:
+    """It is sent in pieces, with its length said before."""
+    for name in "ab":
+        obj = {"metadata": {"name": name}, "data": {"x": name * 400_000}}
+        assert (await ask(front, CM, json.dumps(obj).encode(), "POST"))[0] == 201
+    assert 2 * PIECE < 800_000 < MAX_BODY
+    reader, writer = await connect(front)
+    writer.write(f"GET {CM} HTTP/1.1\r\n{HEAD}\r\n".encode())
+    await reader.readexactly(1000)
+    writer.transport.abort()
+    code, body = await ask(front, CM)
+    found = {item["metadata"]["name"]: item["data"] for item in json.loads(body)["items"]}
+    assert (code, found["a"], found["b"]) == (200, {"x": "a" * 400_000}, {"x": "b" * 400_000})
