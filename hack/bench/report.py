@@ -9,6 +9,8 @@ from typing import Any
 Figures = dict[str, Any]
 Targets = Mapping[str, tuple[str, float]]
 """By flat key: ``>=`` or ``<``, and a number."""
+QUIET = 0.2
+"""Cores that others may use meanwhile."""
 
 
 def flat(figures: Figures, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -30,6 +32,9 @@ def table(title: str, runs: list[Figures], targets: Targets = {}) -> Iterable[st
         values = [one.get(key, 0) for one in flats]
         line = f"  {key:<{width}}  {_cell(values)}"
         yield f"{line:<{width + 32}}  {_verdict(values, *targets[key])}" if key in targets else line
+    foreign = [one[key] for one in flats for key in one if key.rpartition(".")[2] == "foreign_cores"]
+    if max(foreign, default=0) > QUIET:
+        yield f"  Not a quiet machine: others used up to {max(foreign):g} cores. Rates are too low and CPU is too high."
 
 
 def _verdict(values: list[Any], relation: str, target: float) -> str:

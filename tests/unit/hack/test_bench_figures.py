@@ -105,6 +105,12 @@ def test_the_table_shows_median_and_spread() -> None:
     assert list(table("burst", runs)) == ["burst (3 runs)", "  cpu.ms  2  (1 to 3)", "  client  default"]
 
 
+def test_figures_of_a_machine_that_others_used_say_so() -> None:
+    runs = [{"load": {"foreign_cores": cores}} for cores in (0.01, 1.7)]
+    assert "up to 1.7 cores" in list(table("x", runs))[-1]
+    assert len(list(table("x", runs[:1]))) == 2
+
+
 @pytest.mark.parametrize(
     ("relation", "values", "said"),
     [(">=", (4.0, 2.0), "met"), (">=", (2.9, 3.0), "MISSED"), ("<", (2.9, 3.0), "met"), ("<", (3.0, 3.0), "MISSED")],
