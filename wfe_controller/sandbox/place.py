@@ -18,6 +18,7 @@ from wfe_controller.sandbox import kubeconfig
 PREFIX = "wfe-sandbox-"
 MARKER = "of-a-sandbox"
 """A file with the path of the kubeconfig, if that stands elsewhere."""
+NEW = f"{MARKER}.new"
 
 
 @contextmanager
@@ -25,7 +26,9 @@ def place(elsewhere: Path | None = None) -> Iterator[Path]:
     """A directory that is gone after; ``elsewhere``: a file outside that belongs to it. Raises OSError."""
     sweep(Path(tempfile.gettempdir()))
     left = "" if elsewhere is None else str(elsewhere)
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as name, kubeconfig.held(Path(name) / MARKER, left):
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name, kubeconfig.held(Path(name) / NEW, left):
+        # Under its name only when it is locked: another start must never find it free.
+        os.rename(Path(name) / NEW, Path(name) / MARKER)
         yield Path(name)
 
 
