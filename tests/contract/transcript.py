@@ -14,7 +14,8 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 NUMBERS = re.compile(
     r"(?P<before>too old resource version: \d+ \(|Too large resource version: \d+, current: "
     r"|ResourceVersion in precondition: "
-    r"|ResourceVersion in object meta: |the ResourceVersion in record \(|resourceVersion[\\\\\":]{1,6})\d+"
+    r"|ResourceVersion in object meta: |the ResourceVersion in (?:record|the precondition) \("
+    r"|resourceVersion[\\\\\":]{1,6})\d+"
 )
 ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 VOLUME = re.compile(r"kube-api-access-[a-z0-9]{5}")

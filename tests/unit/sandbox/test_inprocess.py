@@ -108,5 +108,7 @@ async def test_a_silent_watch_is_told(server: ApiServer) -> None:
         idle_timeout=20,
     )
     async with watch as lines:
+        events = aiter(lines)
+        assert b"initial-events-end" in await anext(events)  # of nothing
         with pytest.raises(RequestTimeout, match="silent"):
-            await anext(aiter(lines))
+            await anext(events)

@@ -237,11 +237,12 @@ def validate_update(new: Json, old: Json) -> list[Cause]:
     return found
 
 
-def warnings(obj: Json) -> list[str]:
-    """Finalizers of custom resources that should have a domain."""
+def warnings(obj: Json, old: Json | None = None) -> list[str]:
+    """New finalizers of custom resources that should have a domain."""
+    known = ((old or {}).get("metadata") or {}).get("finalizers") or ()
     return [
         f"metadata.finalizers: {quote(finalizer)}: prefer a domain-qualified finalizer name to avoid accidental "
         "conflicts with other finalizer writers"
         for finalizer in (obj.get("metadata") or {}).get("finalizers") or []
-        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS and finalizer not in known
     ]

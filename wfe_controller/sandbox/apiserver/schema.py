@@ -61,13 +61,14 @@ class Schema:
         if self._root is not None:
             drop_nulls(obj, self._root)
 
-    def default(self, obj: Json) -> None:
-        """Fill in defaults, then drop nulls; in place."""
+    def default(self, obj: Json, *, keep_nulls: bool = False) -> None:
+        """Fill in defaults, then drop nulls; in place. ``keep_nulls`` for what was applied: there they are refused."""
         if self._root is None:
             return
         if self._root.defaults_below:
             fill_defaults(obj, self._root, root=True)
-        drop_nulls(obj, self._root)
+        if not keep_nulls:
+            drop_nulls(obj, self._root)
 
     def validate(self, obj: Json, old: Json | None = None) -> list[Cause]:
         """Causes in the order of the object's fields; metadata is not looked at.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wfe_controller.sandbox.apiserver.fieldsets import FieldSet, field_element, key_element, path_text, value_element
+from wfe_controller.sandbox.apiserver.status import quote
 
 Json = dict[str, Any]
 
@@ -401,7 +402,7 @@ def _scalar_problem(scalar: str, value: Any) -> str:
     if scalar == "numeric" and (isinstance(value, bool) or not isinstance(value, (int, float))):
         return f"expected numeric (int or float), got {_go_type(value)}"
     if scalar == "string" and not isinstance(value, str):
-        return f"expected string, got &value.valueUnstructured{{Value:{go_text(value)}}}"
+        return f"expected string, got &value.valueUnstructured{{Value:{go_syntax(value)}}}"
     if scalar == "boolean" and not isinstance(value, bool):
         return f"expected boolean, got &{{{go_text(value)}}}"
     if scalar == "untyped" and isinstance(value, (dict, list)):
@@ -432,6 +433,18 @@ def go_text(value: Any) -> str:
     if isinstance(value, list):
         return "[" + " ".join(go_text(item) for item in value) + "]"
     return str(value)
+
+
+def go_syntax(value: Any) -> str:
+    """A value as Go's %#v prints it."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{quote(name)}:{go_syntax(value[name])}" for name in sorted(value))
+        return f"map[string]interface {{}}{{{inner}}}"
+    if isinstance(value, list):
+        return f"[]interface {{}}{{{', '.join(map(go_syntax, value))}}}"
+    if value is None:
+        return "interface {}(nil)"
+    return quote(value) if isinstance(value, str) else go_text(value)
 
 
 # -- which fields are there? --------------------

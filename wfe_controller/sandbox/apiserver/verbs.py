@@ -126,7 +126,7 @@ def create_object(
     if not metadata.get("name") and metadata.get("generateName"):
         # Before the kind's own defaults: labels of some kinds repeat the name.
         metadata["name"] = _generate(core, call, metadata["generateName"])
-    kind.schema.default(obj)
+    kind.schema.default(obj, keep_nulls=own is not None)
     strategy.default(obj)
     if own is not None:
         own(obj)
@@ -226,7 +226,7 @@ def update_object(
     old = kind.load(stored)
     carry_metadata(new["metadata"], old["metadata"])
     call.warnings.extend(_without_duplicate_owners(new["metadata"]))
-    kind.schema.default(new)
+    kind.schema.default(new, keep_nulls=applied(call))
     info.strategy.default(new)
     if own is not None:
         own(old, new)
@@ -234,7 +234,7 @@ def update_object(
         kind.manager(call.subresource).update(old, new, manager=options.manager, now=core.now())
     new = _merged(call, new, old)
     _refuse(call, new, _update_causes(call, new, old))
-    call.warnings.extend(names.warnings(new))
+    call.warnings.extend(names.warnings(new, old))
     call.warnings.extend(info.strategy.warnings(new, old))
     return commit_update(core, kind, stored, old, new, dry_run=options.dry_run)
 
@@ -266,6 +266,10 @@ def ends(kind: Kind, obj: Json) -> bool:
     )
 
 
+def applied(call: Call) -> bool:
+    return call.verb == "patch" and call.request.header("content-type").startswith("application/apply-patch")
+
+
 def _check_preconditions(call: Call, stored: Stored, new: Json) -> None:
     info, metadata = call.info, new["metadata"]
     uid = metadata.get("uid") or ""
@@ -280,7 +284,7 @@ def _check_preconditions(call: Call, stored: Stored, new: Json) -> None:
     if wanted == 0:
         if not info.custom and info.strategy.unconditional_update:
             return
-        if call.request.header("content-type").startswith("application/apply-patch"):
+        if applied(call):
             return
         text = "Invalid value: 0: must be specified for an update"
         found = [cause("Invalid", "metadata.resourceVersion", text)]

@@ -13,7 +13,7 @@ import msgspec
 from wfe_controller.sandbox.apiserver import decode, goyaml, patches
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Core
 from wfe_controller.sandbox.apiserver.gotypes import Mismatch, json_kind
-from wfe_controller.sandbox.apiserver.options import WriteOptions, write_options
+from wfe_controller.sandbox.apiserver.options import WriteOptions, untyped, write_options
 from wfe_controller.sandbox.apiserver.resources import ResourceInfo
 from wfe_controller.sandbox.apiserver.schema import Schema
 from wfe_controller.sandbox.apiserver.status import (
@@ -97,6 +97,8 @@ def settle(
         else:
             unknown = schema.prune(new)
     except Mismatch as error:
+        if call.request.header("content-type").startswith(APPLY_PATCH) and not info.custom:
+            raise _unconvertible(call, info, error) from error
         strategic = call.request.header("content-type").startswith(STRATEGIC_PATCH)
         why = f"unrecognized type: {_wanted(error)}" if strategic else str(error)
         raise _invalid_patch(call, new, old, info, why) from error
@@ -126,6 +128,15 @@ def settle(
         raise invalid(
             info.group, shown, subject, [cause("Invalid", name, f"Invalid value: {quote(given)}: must be {wanted}")]
         )
+
+
+def _unconvertible(call: Call, info: ResourceInfo, error: Mismatch) -> StatusError:
+    """What was applied fits the schema, but not the Go type (bytes that are no base64)."""
+    metadata = _applied(call)[0].get("metadata") or {}
+    version = f"{info.group}/{info.version}, Kind={info.kind}"
+    why = f"unable to convert unstructured object to {version}: error decoding from json: {error}"
+    subject = f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}; {version}"
+    return untyped(ValueError(f"failed to convert new object ({subject}) to proper version: {why}"))
 
 
 def metadata_name(obj: Json) -> str:
