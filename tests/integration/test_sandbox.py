@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,6 +279,61 @@ def test_a_terminal_that_is_closed_ends_it_and_nothing_is_left(place: Place) -> 
     assert process.wait(60) == 1
     assert left_of(process) == []
     assert list(place.temporary.iterdir()) == []
+
+
+def on_a_terminal(place: Place, columns: int, rows: int, **environment: str) -> str:
+    """All that is written to a terminal of that size, by a sandbox that ends with 0."""
+    ours, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    dropped = {key: value for key, value in place.environment.items() if key not in ("NO_COLOR", "LINES", "TERM")}
+    process = subprocess.Popen(
+        [*COMMAND, *FAST], cwd=REPOSITORY, env={**dropped, **environment}, stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    written = b""
+    try:
+        while part := os.read(ours, 65536):
+            written += part
+    except OSError:  # how a terminal says that nobody has its other end any more
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0, written.decode()
+    return written.decode()
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (100, 30), (200, 50)])
+def test_every_screen_shows_targets_requests_and_events(place: Place, columns: int, rows: int) -> None:
+    """Title, holder, progress, next allowed time, last events: on each picture, all of them on the last one."""
+    written = on_a_terminal(place, columns, rows, TERM="xterm-256color")
+    assert "\x1b[31m" in written, "colours"
+    frames = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", frame) for frame in written.split("\x1b[J")[1:-1]]
+    assert len(frames) > 10
+    for frame in frames:
+        lines = frame.splitlines()
+        assert len(lines) < rows
+        assert max(map(len, lines)) <= columns
+        for wanted in ("One remediation of a target at a time", "TARGET", "REQUEST", "LAST EVENTS"):
+            assert any(line.startswith(wanted) for line in lines), (wanted, frame)
+    assert re.search(
+        r"^shop/deployment/frontend +Held +restart-frontend +when released$", "".join(frames), re.MULTILINE
+    )
+    last = frames[-1].splitlines()
+    assert any(re.match(r"shop/deployment/frontend +Waits +restart-frontend +in 4m\d+s", line) for line in last)
+    assert any(re.match(r"restart-frontend .* 2/2", line) for line in last)
+    assert sum(line.startswith(("restart-", "resize-")) for line in last) == 6
+    assert last.index("LAST EVENTS") + 2 < len(last)
+
+
+def test_no_colour_is_wanted(place: Place) -> None:
+    written = on_a_terminal(place, 80, 24, TERM="xterm-256color", NO_COLOR="1")
+    assert "\x1b[J" in written, "redrawn in place all the same"
+    assert not re.search(r"\x1b\[[0-9;]*m", written)
+
+
+def test_a_terminal_that_can_do_nothing_gets_plain_lines(place: Place) -> None:
+    written = on_a_terminal(place, 80, 24, TERM="dumb")
+    assert "\x1b" not in written
+    assert "request  restart-frontend-twice  Skipped  ResourceBusy" in written
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
