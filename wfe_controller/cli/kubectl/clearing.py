@@ -34,7 +34,7 @@ from wfe_controller.cli.kubectl.options import (
 )
 from wfe_controller.cli.kubectl.output import machine, tidied
 from wfe_controller.cli.kubectl.reading import LOCK_NAME
-from wfe_controller.cli.kubectl.session import Elsewhere, Refusal, Session, run
+from wfe_controller.cli.kubectl.session import Elsewhere, Refusal, Session, no_kinds, run
 from wfe_controller.cli.kubectl.words import CommandLine, instant, one_line
 from wfe_controller.cli.kubectl.writes import annotate, decision
 from wfe_controller.kube.errors import Forbidden, NotFound
@@ -151,7 +151,7 @@ def clear_block(what: str, reason: str, wait: float, dry_run: str, output: str |
     else:
         done = "is cleared" if answer.done else "will be cleared by the controller"
         click.echo(one_line(f"{_target(lock)} {done}{tried(dry_run)}"))
-        click.echo(one_line(f"lifted: {what_it_is(before[0])}"), err=True)
+        click.echo(one_line(f"what that lifts: {what_it_is(before[0])}"), err=True)
 
 
 def what_it_is(lock: Json) -> str:
@@ -229,7 +229,9 @@ def _blamed(lock: Json) -> str:
 async def _lock(session: Session, name: str, target: str) -> Json:
     try:
         return await session.api.get(TARGETLOCKS, ObjectKey(session.home, name))
-    except NotFound:
+    except NotFound as error:
+        if error.type_missing:
+            raise no_kinds(session) from None
         reason = f"{target} has no lock in {session.home}: there is nothing to clear"
         raise Refusal(reason, session.commands.wfe("locks", "--blocked")) from None
 

@@ -98,9 +98,10 @@ class Session:
 
 
 def no_kinds(session: Session) -> Refusal:
-    """Our CRDs are not installed."""
-    install = f"wfe-controller manifests crds | {session.commands.kubectl('apply', '--server-side', '-f', '-')}"
-    return Refusal("this cluster does not know WorkflowExecutions: the CRDs are not installed", install)
+    """Our CRDs are not there. Most often it is the wrong cluster: nobody is told to install anything at once."""
+    known = f"{session.api.transport.server} does not know WorkflowExecutions"
+    which = session.commands.wfe("doctor", namespace=session.namespace)
+    return Refusal(f"{known}: it is not the cluster you mean, or the CRDs are not installed there", which)
 
 
 def refused(error: KubeError, session: Session) -> Refusal:

@@ -208,7 +208,11 @@ def test_why_no_answer_came(error: KubeError, said: str) -> None:
     [
         (Forbidden(403, "Forbidden", "you may not"), "refuses: you may not", "kubectl wfe doctor -n shop"),
         (Unauthorized(401, "Unauthorized", "Unauthorized"), "log in again", "kubectl auth whoami"),
-        (NotFound(404, "", "404 page not found"), "the CRDs are not installed", "wfe-controller manifests crds | "),
+        (
+            NotFound(404, "", "404 page not found"),
+            "not the cluster you mean, or the CRDs",
+            "kubectl wfe doctor -n shop",
+        ),
         (NotFound(404, "NotFound", "gone", details={"name": "x", "kind": "y"}), "went away", "kubectl wfe get -n shop"),
         (Unavailable(503, "ServiceUnavailable", "x"), "cannot answer now", "kubectl get --raw '/readyz?verbose'"),
         (Throttled(429, "TooManyRequests", "x"), "cannot answer now", "kubectl get --raw '/readyz?verbose'"),
