@@ -335,13 +335,13 @@ SITUATIONS = (
     Situation(
         "tasks-time-out",
         CLEANED,
-        {"timeouts": {"pipeline": "60s", "tasks": "6s"}},
+        {"timeouts": {"pipeline": "60s", "tasks": "12s"}},
         about="the tasks' time-out; finally runs",
     ),
-    Situation("pipeline-times-out", HANGING, {"timeouts": {"pipeline": "6s"}}, about="the whole run's time-out"),
+    Situation("pipeline-times-out", HANGING, {"timeouts": {"pipeline": "12s"}}, about="the whole run's time-out"),
     Situation(
         "task-times-out",
-        pipeline(task("remediate", step(does=HANG), timeout="6s")),
+        pipeline(task("remediate", step(does=HANG), timeout="12s")),
         about="the time-out of one task",
     ),
     Situation(

@@ -18,7 +18,7 @@ from hack.recordings.situations import SITUATIONS, Object, Situation
 from hack.recordings.stage import NeverOver
 from hack.recordings.workloads import LIVES, WORKS, Work
 
-AT_ONCE = 8
+AT_ONCE = 10
 CHOSEN = (
     "done-before-pods", f"{PODS}/restarts", "job-fails-twice", "image-missing", "cancelled-run-finally", "name-reused",
     "task-times-out", "deployment-updated", "job-too-long", "retries", "step-fails", "results", "pending", "oom",
