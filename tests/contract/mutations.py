@@ -263,8 +263,8 @@ MUTATIONS = [
     Mutation(
         "watch-lists-end-without-a-bookmark",
         "lists.py",
-        "        if options.initial and options.bookmarks:\n",
-        "        if options.initial and not options.bookmarks:\n",
+        "        if options.bookmarks:  # also",
+        "        if not options.bookmarks:  # also",
         ("watches/watch_list", "watches/watch_list_without_bookmarks"),
     ),
     Mutation(
