@@ -825,3 +825,17 @@ def test_what_stands_in_the_way_may_be_older_than_what_was_refused() -> None:
     assert told.to_json()["endedAt"] == ago(30)
     assert "(8m10s ago); this one ended 30s ago" in as_text(told, Style())
     assert "this one ended" not in as_text(explain(facts(failed(), lock=lock(**blocked()))), Style())
+
+
+def test_rights_are_given_where_the_installation_is() -> None:
+    """Not in the default namespaces, where a second set of roles would help nobody."""
+    known = replace(facts(failed("PermissionDenied", executed=False)), home="ops", execution="runs")
+    command = explain(known).next.command
+    assert command.startswith("wfe-controller manifests rbac -n ops --execution-namespace runs | kubectl apply ")
+    nobody = replace(facts(wfe(), lease=None), home="ops")
+    assert explain(nobody).next.command == "wfe-controller run --set controller.namespace=ops"
+
+
+def test_what_opens_the_editor_does_not_say_to_open_it() -> None:
+    told = explain(CASES["invalid-spec"].facts)
+    assert told.next.why == "opens a copy in your editor to correct it"

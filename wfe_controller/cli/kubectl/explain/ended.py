@@ -84,6 +84,12 @@ def _done_since(facts: Facts) -> str:
     return last.name if same and last.completed_at is not None and last.completed_at >= ended_at else ""
 
 
+def _repeats(next_: Next) -> bool:
+    """Whether the command creates the same again as it was."""
+    words = next_.command.split()
+    return words[2:3] == ["retry"] and "--edit" not in words
+
+
 def _only_if_needed(facts: Facts, next_: Next, notes: list[str]) -> Next:
     """Nobody should repeat at night what another execution has done meanwhile; ``notes`` gets a line that says so."""
     name = _done_since(facts)
@@ -166,15 +172,15 @@ def _failed(facts: Facts) -> Explanation:
         case Situation.MISSING_SERVICE_ACCOUNT:
             account = _missing_account(facts, details)
             make = facts.commands.kubectl("create", "serviceaccount", account, namespace=facts.execution)
-            next_ = Next(make, "or correct execution.serviceAccount; then retry")
+            next_ = Next(make, "creates it; or correct execution.serviceAccount, if another one is meant; then retry")
             evidence.append(f"ServiceAccount {facts.execution}/{account} does not exist now either")
         case Situation.PERMISSION_DENIED:
-            next_ = Next(waiting.apply_rights(facts), "gives the controller its rights; then retry")
+            next_ = Next(waiting.apply_rights(facts), f"{waiting.RIGHTS}; then retry")
     if found is not None and found.situation not in (Situation.WAITING_FOR_RELEASE,):
         evidence.append(f"now {found.said}")
         evidence += [line for line in found.evidence if line.startswith(("Event ", "still there"))]
     next_ = _only_if_needed(facts, next_, evidence)
-    if not executed and text(details.get("reason")) in TO_CORRECT and next_.command.split()[2:3] == ["retry"]:
+    if not executed and text(details.get("reason")) in TO_CORRECT and _repeats(next_):
         mend = "correct what the evidence names first (with --edit, if it is in the request)"
         next_ = Next(next_.command, f"{mend}; {next_.why}")
     cleared = mapping(facts.status.get("blockClearance"))

@@ -142,7 +142,7 @@ def _draining(facts: Facts) -> Explanation:
     ended = parse_rfc3339(status(facts.own_run or {}).get("completionTime"))
     patient = ended is not None and (facts.now - ended).total_seconds() < DRAIN_PATIENCE
     if patient:
-        next_ = waiting.watch(facts, "that takes seconds")
+        next_ = waiting.watch(facts, "follow it: that takes seconds")
     elif left:
         ask = facts.commands.kubectl(
             "delete", "pod", *(name_of(pod) for pod in left[:5]), namespace=namespace_of(left[0])

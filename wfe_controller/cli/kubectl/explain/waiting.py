@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
-from wfe_controller.api.names import COMPONENT, FINALIZER
+from wfe_controller.api.names import (
+    COMPONENT,
+    DEFAULT_CONTROLLER_NAMESPACE,
+    DEFAULT_EXECUTION_NAMESPACE,
+    FINALIZER,
+)
 from wfe_controller.api.reasons import ConditionReason, ConditionType, WaitReason
 from wfe_controller.cli.kubectl.explain.facts import Facts, Leader, Unread
 from wfe_controller.cli.kubectl.explain.model import Explanation, Next, Situation
@@ -18,6 +24,7 @@ UNSEEN_PATIENCE = 20.0
 """Seconds within which a controller that leads has looked at a new object, even right after a takeover."""
 RELEASE_PATIENCE = 60.0
 """Seconds after which a release takes longer than it should."""
+RIGHTS = "gives the controller its rights (with --watch-namespace for each, if it watches only some)"
 TEKTON_RELEASE = "https://storage.googleapis.com/tekton-releases/pipeline/latest/release.yaml"
 
 
@@ -65,7 +72,8 @@ def _start_one(facts: Facts) -> Next:
         return Next(facts.commands.wfe("doctor", namespace=facts.key.namespace), "says what can be seen of it")
     if deployment is None:
         here = f"no Deployment {COMPONENT} in {facts.home}: this runs the controller here"
-        return Next(" ".join(("wfe-controller run", *facts.commands.connection)), here)
+        placed = [] if facts.home == DEFAULT_CONTROLLER_NAMESPACE else ["--set", f"controller.namespace={facts.home}"]
+        return Next(shlex.join(["wfe-controller", "run", *facts.commands.connection, *placed]), here)
     if spec(deployment).get("replicas") == 0:
         scale = facts.commands.kubectl("scale", f"deployment/{COMPONENT}", "--replicas=2", namespace=facts.home)
         return Next(scale, "its Deployment is scaled to 0")
@@ -268,7 +276,7 @@ def _create(facts: Facts, shared: Mapping[str, object]) -> Explanation:
     refused = text(facts.condition(ConditionType.TEKTON_PIPELINE_CREATED).get("reason"))
     match refused:
         case ConditionReason.RBAC_DENIED:
-            next_ = Next(apply_rights(facts), "gives the controller its rights; it tries again by itself")
+            next_ = Next(apply_rights(facts), f"{RIGHTS}; it tries again by itself")
         case ConditionReason.QUOTA_EXCEEDED:
             edit = facts.commands.kubectl("edit", "resourcequota", namespace=facts.execution)
             next_ = Next(edit, "raise what is used up; it tries again by itself")
@@ -285,6 +293,9 @@ def _create(facts: Facts, shared: Mapping[str, object]) -> Explanation:
 
 
 def apply_rights(facts: Facts) -> str:
-    """Everything the controller may do, from the binary itself."""
-    flags = "".join(f" {flag}" for flag in facts.commands.connection)
-    return f"wfe-controller manifests rbac | kubectl apply --server-side --force-conflicts{flags} -f -"
+    """Everything the controller may do, from the binary itself, for the namespaces of this installation."""
+    placed = [] if facts.home == DEFAULT_CONTROLLER_NAMESPACE else ["-n", facts.home]
+    placed += [] if facts.execution == DEFAULT_EXECUTION_NAMESPACE else ["--execution-namespace", facts.execution]
+    made = shlex.join(["wfe-controller", "manifests", "rbac", *placed])
+    applied = ["kubectl", "apply", "--server-side", "--force-conflicts", *facts.commands.connection, "-f", "-"]
+    return f"{made} | {shlex.join(applied)}"
