@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from hack.controlplane.kubelet import Kubelet
 from tests.support.eventually import eventually
 from tests.support.executions import API, EXECUTION, HOME, Executions
 from tests.support.plugin import Plugin
+from tests.support.replicas import ControllerProcess
 from tests.support.tekton import runs_path, task_spec
 
 
@@ -22,6 +27,63 @@ def execution_settings() -> dict[str, Any]:
 
 def of(name: str) -> Any:
     return lambda pod: pod["metadata"]["annotations"].get("kubernaut.ai/workflow-execution") == name
+
+
+@dataclass
+class Orphan:
+    """A run whose execution is gone, and one that comes to its target."""
+
+    wfe: Executions
+    kubectl: Plugin
+    target: str
+    lost: str
+    skipped: str = ""
+    watching: subprocess.Popen[str] | None = None
+
+    def newcomer(self) -> tuple[dict[str, Any], subprocess.Popen[str]]:
+        """What is said to it while the run lives, and the command that it is told, which goes on until the end."""
+        self.skipped = self.skipped or self.wfe.create(self.target)
+        told = self.kubectl.await_situation(self.skipped, "waiting-for-orphan")
+        self.watching = self.kubectl.start(told["next"]["command"])
+        return told, self.watching
+
+
+@pytest.fixture(scope="module")
+def orphan(
+    plane: Plane,
+    controller: ControllerProcess,
+    _kubelet: Kubelet,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Orphan]:
+    """Its finalizer was taken off by hand. Made first and looked at last: its grace of a minute is not a setting."""
+    namespace = f"test-orphan-{uuid.uuid4().hex[:6]}"
+    plane.ensure_namespace(namespace)
+    wfe = Executions(plane, namespace)
+    kubectl = Plugin(tmp_path_factory.mktemp("orphan") / "bin", plane.kubectl_path, plane.kubeconfig, namespace)
+    target = wfe.target()
+    lost = wfe.create(target, "busybox:slow-3600")
+    eventually(lambda: wfe.condition(lost, "TektonPipelineRunning"))
+    plane.client.merge_patch(wfe.path(lost), {"metadata": {"finalizers": None}})
+    wfe.delete(lost)
+    eventually(lambda: wfe.gone(lost))
+    found = Orphan(wfe, kubectl, target, lost)
+    yield found
+    if found.watching is not None:
+        found.watching.kill()
+        found.watching.communicate()
+    plane.client.delete(f"/api/v1/namespaces/{namespace}")
+
+
+def test_a_run_without_its_execution(orphan: Orphan) -> None:
+    """While it runs: who has the target, and for what a newcomer waits. ``test_blocked_by_an_orphan`` sees the end."""
+    kubectl = orphan.kubectl
+    gone = kubectl.explain(orphan.lost)
+    assert gone["situation"] == "gone-holding"
+    assert gone["holder"]["name"] == orphan.lost
+    assert "Held" in kubectl.follow(gone).stdout
+    waiting, _ = orphan.newcomer()
+    assert waiting["holder"]["name"] == orphan.lost
+    assert waiting["headline"].endswith("which does not exist any more")
 
 
 def test_busy(wfe: Executions, kubectl: Plugin, kubelet: Kubelet) -> None:
@@ -120,31 +182,6 @@ def test_blocked_by_a_failure(wfe: Executions, kubectl: Plugin) -> None:
     assert kubectl.explain(name)["situation"] == "skipped"
 
 
-def test_blocked_by_an_orphan(wfe: Executions, kubectl: Plugin, plane: Plane) -> None:
-    """Its finalizer was taken off by hand: the run is found, ended, and the target blocked; all of it is explained."""
-    target = wfe.target()
-    lost = wfe.create(target, "busybox:hang")
-    eventually(lambda: wfe.condition(lost, "TektonPipelineRunning"))
-    wfe.plane.client.merge_patch(wfe.path(lost), {"metadata": {"finalizers": None}})
-    wfe.delete(lost)
-    eventually(lambda: wfe.gone(lost))
-    gone = kubectl.explain(lost)
-    assert gone["situation"] == "gone-holding"
-    assert gone["holder"]["name"] == lost
-    assert "Held" in kubectl.follow(gone).stdout
-    name = wfe.create(target)
-    waiting = kubectl.await_situation(name, "waiting-for-orphan")
-    assert waiting["holder"]["name"] == lost
-    assert waiting["headline"].endswith("which does not exist any more")
-    assert "Skipped" in kubectl.follow(waiting).stdout
-    wfe.await_phase(name, "Skipped", timeout=120)
-    told = kubectl.await_situation(name, "blocked-orphaned-run")
-    assert told["next"]["command"].startswith(f"kubectl wfe clear-block {target} ")
-    assert kubectl.explain(lost)["situation"] == "gone-blocking"
-    kubectl.follow(told)
-    assert kubectl.explain(name)["situation"] == "skipped"
-
-
 def test_block_of_an_execution_that_is_gone(wfe: Executions, kubectl: Plugin) -> None:
     target = wfe.target()
     lost = wfe.create(target, "busybox:fail-2")
@@ -197,3 +234,17 @@ def test_run_of_somebody_else_under_our_name(wfe: Executions, kubectl: Plugin, p
     told = kubectl.await_situation(name, "skipped")
     kubectl.follow(told)
     assert wfe.await_phase(f"{name}-r2", timeout=60)["phase"] == "Completed"
+
+
+def test_blocked_by_an_orphan(orphan: Orphan) -> None:
+    """The run was found and ended and the target blocked: the command that waited for it ends, and clearing helps."""
+    watching = orphan.watching or orphan.newcomer()[1]
+    out, err = watching.communicate(timeout=120)
+    assert (watching.returncode, "Skipped" in out) == (0, True), err
+    kubectl, name = orphan.kubectl, orphan.skipped
+    assert orphan.wfe.phase(name) == "Skipped"
+    told = kubectl.await_situation(name, "blocked-orphaned-run")
+    assert told["next"]["command"].startswith(f"kubectl wfe clear-block {orphan.target} ")
+    assert kubectl.explain(orphan.lost)["situation"] == "gone-blocking"
+    kubectl.follow(told)
+    assert kubectl.explain(name)["situation"] == "skipped"
