@@ -172,7 +172,8 @@ def parse_target(raw: str) -> Target:
     """Parse ``[namespace/]kind[.group]/name``; raises TargetError.
 
     The scope of built-in kinds is checked. A kind that bears a group which is not the built-in's own is a custom kind:
-    its scope is not known here, its canonical form is the same.
+    its scope is not known here, its canonical form is the same. So a canonical form may itself be refused: that of a
+    custom cluster-scoped ``Ingress`` is ``ingress/x``.
     """
     target, entry = _split(raw)
     if entry is None:
@@ -194,14 +195,6 @@ def parse_target(raw: str) -> Target:
             "use lower-case letters, digits, '-' and '.', a letter or digit first and last",
         )
     return target
-
-
-def parse_canonical(text: str) -> Target:
-    """Parse a canonical form read back from a lock or a run; as parse_target, but scope is not checked again.
-
-    (A custom cluster-scoped ``Ingress`` has the canonical form ``ingress/x``: its group is gone.)
-    """
-    return _split(text)[0]
 
 
 @lru_cache(maxsize=1024)

@@ -24,7 +24,7 @@ from wfe_controller.cli.kubectl.style import Style
 from wfe_controller.cli.kubectl.views import executions_table, locks_table, needs_clearing
 from wfe_controller.cli.kubectl.words import one_line
 from wfe_controller.kube.errors import BadRequest, NotFound
-from wfe_controller.kube.objects import Json, name_of, status
+from wfe_controller.kube.objects import Json, name_of, spec, status, text
 
 
 class PhaseName(click.Choice[str]):
@@ -115,8 +115,7 @@ def locks(target: str | None, held: bool, blocked: bool, output: str | None, pla
         except NotFound:
             raise no_kinds(session) from None
         if target is not None:
-            wanted = lock_of(target)
-            found = [lock for lock in found if name_of(lock) == wanted]
+            found = locks_of(found, target)
             if not found:
                 raise Refusal(
                     f"{target} has no lock: nothing holds or blocks it, and nothing is remembered of it",
@@ -136,6 +135,18 @@ def locks(target: str | None, held: bool, blocked: bool, output: str | None, pla
         click.echo(machine(tidied(found[0]) if target is not None else as_list(found), output))
     elif found:
         click.echo(locks_table(found, now, Style.of_terminal(), wide=output == "wide"))
+
+
+def locks_of(found: list[Json], target: str) -> list[Json]:
+    """Those that show this target, or are meant by it. UsageError names the rule that it breaks.
+
+    What is shown comes first: a custom kind's target has lost its group there, and may break the rules of a spec.
+    """
+    shown = [lock for lock in found if text(spec(lock).get("target")) == target]
+    if shown:
+        return shown
+    wanted = lock_of(target)
+    return [lock for lock in found if name_of(lock) == wanted]
 
 
 def lock_of(target: str) -> str:
