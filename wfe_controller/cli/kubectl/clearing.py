@@ -151,7 +151,8 @@ def clear_block(what: str, reason: str, wait: float, dry_run: str, output: str |
     else:
         done = "is cleared" if answer.done else "will be cleared by the controller"
         click.echo(one_line(f"{_target(lock)} {done}{tried(dry_run)}"))
-        click.echo(one_line(f"what that lifts: {what_it_is(before[0])}"), err=True)
+        lifts = "lifted" if answer.done else "what it lifts"
+        click.echo(one_line(f"{lifts}: {what_it_is(before[0])}"), err=True)
 
 
 def what_it_is(lock: Json) -> str:
