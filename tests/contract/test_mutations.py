@@ -9,6 +9,9 @@ import pytest
 from tests.contract import pending
 from tests.contract.double import Copy, fails
 from tests.contract.mutations import MUTATIONS, Mutation
+from tests.contract.mutations_edges import EDGES
+
+ALL = [*MUTATIONS, *EDGES]
 
 
 @pytest.fixture(scope="module")
@@ -17,20 +20,20 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 
 def test_there_are_enough_and_each_is_another() -> None:
-    assert len(MUTATIONS) >= 40
-    assert len({(mutation.file, mutation.old, mutation.new) for mutation in MUTATIONS}) == len(MUTATIONS)
-    assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
+    assert len(ALL) >= 40
+    assert len({(mutation.file, mutation.old, mutation.new) for mutation in ALL}) == len(ALL)
+    assert len({mutation.name for mutation in ALL}) == len(ALL)
 
 
 def test_the_cases_pass_without_a_mutation(double: Copy) -> None:
     """Else a mutation could be noticed by a case that fails anyway."""
-    cases = sorted({case for mutation in MUTATIONS for case in mutation.cases})
+    cases = sorted({case for mutation in ALL for case in mutation.cases})
     assert not pending.PENDING & set(cases)
     with double.mutated("__init__.py", '"""An', '"""One') as package:
         assert fails(package, cases) == ""
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: mutation.name)
 def test_a_mistake_is_noticed(double: Copy, mutation: Mutation) -> None:
     with double.mutated(mutation.file, mutation.old, mutation.new) as package:
         assert fails(package, list(mutation.cases)), "no case notices it"

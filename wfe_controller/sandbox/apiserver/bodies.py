@@ -15,7 +15,7 @@ from wfe_controller.sandbox.apiserver.core import Call, Core
 from wfe_controller.sandbox.apiserver.message import Request
 from wfe_controller.sandbox.apiserver.resources import ResourceInfo
 from wfe_controller.sandbox.apiserver.schema import Schema
-from wfe_controller.sandbox.apiserver.status import bad_request
+from wfe_controller.sandbox.apiserver.status import StatusError, bad_request
 
 Json = dict[str, Any]
 
@@ -57,16 +57,23 @@ def info(call: Call, kind: str) -> ResourceInfo:
 
 def read(core: Core, call: Call, kind: str, validation: str, action: str) -> Json:
     """The body as an object of ``kind``; it may leave kind and apiVersion out. Warnings go to the call."""
-    found, warnings = decode.read(
-        call.request.body,
-        call.request.header("content-type", "application/json"),
-        info(call, kind),
-        schema(kind),
-        validation,
-        core.registry,
-        action=action,
-        told=call.warnings,
-    )
+    try:
+        found, warnings = decode.read(
+            call.request.body,
+            call.request.header("content-type", "application/json"),
+            info(call, kind),
+            schema(kind),
+            validation,
+            core.registry,
+            action=action,
+            told=call.warnings,
+        )
+    except StatusError as error:
+        if call.info.custom and isinstance(error.__cause__, gotypes.Mismatch):
+            # The scheme of custom resources does not know the kind that it would like to name.
+            why = f'no kind is registered for the type v1.{kind} in scheme "pkg/runtime/scheme.go:111"'
+            raise bad_request(why) from error
+        raise
     call.warnings.extend(warnings)
     if not isinstance(found.get("metadata"), dict):
         found["metadata"] = {}

@@ -110,7 +110,12 @@ def prune(value: Any, node: Node, path: str, unknown: list[str], *, root: bool =
         if child is not None:
             if isinstance(value[name], dict | list):
                 prune(value[name], child, where, unknown)
-        elif not node.preserve and node.additional is not True:
+        elif node.preserve:
+            continue
+        elif node.additional is True:  # of any kind, and nothing is known about it
+            if isinstance(value[name], dict | list):
+                prune(value[name], _EMPTY, where, unknown)
+        else:
             unknown.append(where)
             del value[name]
 

@@ -193,8 +193,6 @@ def _apply(core: Core, call: Call, stored: Stored | None, options: WriteOptions)
         if uid:
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise conflict(info.group, info.plural, call.name, why)
-        if info.has_status and not info.strategy.keeps_status:
-            new.pop("status", None)
         return create_object(core, call, new, options, own=keep)
     return update_object(core, call, stored, new, options, own=keep)
 
