@@ -119,17 +119,24 @@ def test_a_cleared_block_is_told_on_the_execution_that_caused_it(wfe: Executions
     assert status["failureDetails"]["wasExecutionFailure"] is True
 
 
-def test_of_many_at_once_exactly_one_runs(wfe: Executions) -> None:
+def test_of_many_at_once_exactly_one_runs(wfe: Executions, kubelet: Kubelet) -> None:
     """T3, BR-WE-009, TH8: never none, never two; the losers name the winner."""
     target = wfe.target()
-    names = [wfe.create(target, "busybox:slow-1.5", workflow=f"w{n}") for n in range(12)]
-    ended = {name: wfe.await_phase(name) for name in names}
-    winners = [name for name, status in ended.items() if status["phase"] == "Completed"]
-    skipped = [status["skipDetails"] for status in ended.values() if status["phase"] == "Skipped"]
-    assert len(winners) == 1, {n: s["phase"] for n, s in ended.items()}
-    assert len(skipped) == 11
+    names = [wfe.create(target, "busybox:hang", workflow=f"w{n}") for n in range(12)]
+    (winner,) = eventually(
+        lambda: (
+            sum(wfe.phase(name) == "Skipped" for name in names) == 11
+            and [name for name in names if wfe.phase(name) == "Running"]
+        ),
+        what="eleven to be skipped, and one to run",
+        on_failure=lambda: {name: wfe.phase(name) for name in names},
+    )
+    skipped = [wfe.status(name)["skipDetails"] for name in names if name != winner]
     assert {s["reason"] for s in skipped} == {"ResourceBusy"}
-    assert {s["conflictingWorkflow"]["name"] for s in skipped} == set(winners)
+    assert {s["conflictingWorkflow"]["name"] for s in skipped} == {winner}
+    mine = "kubernaut.ai/workflow-execution"
+    eventually(lambda: kubelet.finish(lambda pod: pod["metadata"].get("annotations", {}).get(mine) == winner))
+    assert wfe.await_phase(winner)["phase"] == "Completed"
     assert len(wfe.runs()) == 1
 
 
