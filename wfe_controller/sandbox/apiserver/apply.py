@@ -16,11 +16,12 @@ from typing import Any
 
 from wfe_controller.sandbox.apiserver import managedfields
 from wfe_controller.sandbox.apiserver.fieldsets import FieldSet, Path, path_text
+from wfe_controller.sandbox.apiserver.fitting import check
 from wfe_controller.sandbox.apiserver.managedfields import ManagerId, Managers, Owned, without_managed_fields
 from wfe_controller.sandbox.apiserver.merging import compare, merge, remove, with_named
 from wfe_controller.sandbox.apiserver.resources import ResourceInfo
 from wfe_controller.sandbox.apiserver.status import Cause, StatusError, apply_conflict, bad_request
-from wfe_controller.sandbox.apiserver.typed import MISSING, Type, TypedError, Types, check, field_set
+from wfe_controller.sandbox.apiserver.typed import MISSING, Type, TypedError, Types, field_set
 
 Json = dict[str, Any]
 Conflict = tuple[ManagerId, Path]

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wfe_controller.sandbox.apiserver.fieldsets import FieldSet
+from wfe_controller.sandbox.apiserver.fitting import check
 from wfe_controller.sandbox.apiserver.merging import Comparison, compare
 from wfe_controller.sandbox.apiserver.status import Cause, cause, quote
-from wfe_controller.sandbox.apiserver.typed import Type, TypedError, check
+from wfe_controller.sandbox.apiserver.typed import Type, TypedError
 
 Json = dict[str, Any]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wfe_controller.sandbox.apiserver.govalues import go_text
 from wfe_controller.sandbox.apiserver.status import StatusError, bad_request
-from wfe_controller.sandbox.apiserver.typed import go_text, reference
+from wfe_controller.sandbox.apiserver.typed import reference
 
 Json = dict[str, Any]
 Items = list[Any]

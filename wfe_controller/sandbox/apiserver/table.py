@@ -13,9 +13,10 @@ from typing import Any
 
 from wfe_controller.sandbox.apiserver import columns as builtin
 from wfe_controller.sandbox.apiserver import jsonpath
-from wfe_controller.sandbox.apiserver.columns import Row, definition, human, parse_time
+from wfe_controller.sandbox.apiserver.columns import Row, definition
 from wfe_controller.sandbox.apiserver.resources import ResourceInfo
 from wfe_controller.sandbox.apiserver.status import StatusError, bad_request, quote
+from wfe_controller.sandbox.apiserver.words import human, parse_time
 
 Json = dict[str, Any]
 

@@ -1,7 +1,8 @@
 """Objects under a schema, as server-side apply sees them: which fields are there, what differs, what a merge gives.
 
 The schema is an openAPIV3Schema dict, of a CRD or of a built-in kind; :class:`Type` reads from it only what matters
-here (scalars, maps, lists; atomic or not; keys of list maps). ``managedfields`` and ``apply`` are the callers.
+here (scalars, maps, lists; atomic or not; keys of list maps). ``managedfields`` and ``apply`` are the callers,
+``fitting`` says whether a value is of its type.
 Values are JSON values; MISSING stands for "not there", which null is not.
 """
 
@@ -13,8 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wfe_controller.sandbox.apiserver.fieldsets import FieldSet, field_element, key_element, path_text, value_element
-from wfe_controller.sandbox.apiserver.status import quote
+from wfe_controller.sandbox.apiserver.fieldsets import FieldSet, field_element, key_element, value_element
 
 Json = dict[str, Any]
 
@@ -331,120 +331,6 @@ def item_element(kind: ListType, item: Any) -> str:
             "(and doesn't have default values for any key fields)"
         )
     return key_element(keys)
-
-
-# -- does it fit? --------------------
-
-
-def check(value: Any, kind: Type, *, duplicates: bool = False) -> None:
-    """Raise TypedError when the value does not fit; ``duplicates`` allows equal keys in associative lists."""
-    lines: list[str] = []
-    _check(value, kind, (), lines, duplicates)
-    if lines:
-        raise TypedError(lines)
-
-
-def _line(path: tuple[str, ...], text: str) -> str:
-    return f"{path_text(path)}: {text}" if path else text
-
-
-def _check(value: Any, kind: Type, path: tuple[str, ...], lines: list[str], duplicates: bool) -> None:
-    atom = kind.for_value(value)
-    if atom.map is not None:
-        if value is None:
-            return
-        if not isinstance(value, dict):
-            lines.append(_line(path, f"expected map, got &{{{go_text(value)}}}"))
-            return
-        _check_map(value, atom.map, path, lines, duplicates)
-    elif atom.scalar:
-        problem = _scalar_problem(atom.scalar, value)
-        if problem:
-            lines.append(_line(path, problem))
-    elif atom.list is not None:
-        if value is None:
-            return
-        if not isinstance(value, list):
-            lines.append(_line(path, f"expected list, got &{{{go_text(value)}}}"))
-            return
-        _check_list(value, atom.list, path, lines, duplicates)
-
-
-def _check_map(value: Json, kind: MapType, path: tuple[str, ...], lines: list[str], duplicates: bool) -> None:
-    for name, item in value.items():
-        inner = kind.fields.get(name, kind.element)
-        here = (*path, field_element(name))
-        if inner is None:
-            lines.append(_line(here, "field not declared in schema"))
-            return
-        _check(item, inner, here, lines, duplicates)
-
-
-def _check_list(value: list[Any], kind: ListType, path: tuple[str, ...], lines: list[str], duplicates: bool) -> None:
-    seen: set[str] = set()
-    for index, item in enumerate(value):
-        element = f"i:{index}"
-        if kind.associative:
-            try:
-                element = item_element(kind, item)
-            except ValueError as error:
-                lines.append(_line(path, f"element {index}: {error}"))
-                return
-            if element in seen and not duplicates:
-                lines.append(_line(path, f"duplicate entries for key {path_text((element,))}"))
-            seen.add(element)
-        _check(item, kind.element, (*path, element), lines, duplicates)
-
-
-def _scalar_problem(scalar: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if scalar == "numeric" and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        return f"expected numeric (int or float), got {_go_type(value)}"
-    if scalar == "string" and not isinstance(value, str):
-        return f"expected string, got &value.valueUnstructured{{Value:{go_syntax(value)}}}"
-    if scalar == "boolean" and not isinstance(value, bool):
-        return f"expected boolean, got &{{{go_text(value)}}}"
-    if scalar == "untyped" and isinstance(value, (dict, list)):
-        return f"expected any scalar, got &{{{go_text(value)}}}"
-    return ""
-
-
-def _go_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int):
-        return "int64"
-    if isinstance(value, float):
-        return "float64"
-    if isinstance(value, str):
-        return "string"
-    return "[]interface {}" if isinstance(value, list) else "map[string]interface {}"
-
-
-def go_text(value: Any) -> str:
-    """A value as Go's %v prints it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "<nil>"
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{name}:{go_text(value[name])}" for name in sorted(value)) + "]"
-    if isinstance(value, list):
-        return "[" + " ".join(go_text(item) for item in value) + "]"
-    return str(value)
-
-
-def go_syntax(value: Any) -> str:
-    """A value as Go's %#v prints it."""
-    if isinstance(value, dict):
-        inner = ", ".join(f"{quote(name)}:{go_syntax(value[name])}" for name in sorted(value))
-        return f"map[string]interface {{}}{{{inner}}}"
-    if isinstance(value, list):
-        return f"[]interface {{}}{{{', '.join(map(go_syntax, value))}}}"
-    if value is None:
-        return "interface {}(nil)"
-    return quote(value) if isinstance(value, str) else go_text(value)
 
 
 # -- which fields are there? --------------------

@@ -13,6 +13,7 @@ import msgspec
 from wfe_controller.sandbox.apiserver import decode, goyaml, patches
 from wfe_controller.sandbox.apiserver.core import Answer, Call, Core
 from wfe_controller.sandbox.apiserver.gotypes import Mismatch, json_kind
+from wfe_controller.sandbox.apiserver.govalues import go_text
 from wfe_controller.sandbox.apiserver.options import WriteOptions, untyped, write_options
 from wfe_controller.sandbox.apiserver.resources import ResourceInfo
 from wfe_controller.sandbox.apiserver.schema import Schema
@@ -26,7 +27,6 @@ from wfe_controller.sandbox.apiserver.status import (
     unsupported_media_type,
 )
 from wfe_controller.sandbox.apiserver.store import Stored
-from wfe_controller.sandbox.apiserver.typed import go_text
 from wfe_controller.sandbox.apiserver.verbs import check_name, check_namespace, create_object, update_object
 
 Json = dict[str, Any]

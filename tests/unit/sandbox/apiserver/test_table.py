@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from wfe_controller.sandbox.apiserver import jsonpath
-from wfe_controller.sandbox.apiserver.columns import human, selector_text
 from wfe_controller.sandbox.apiserver.resources import ResourceInfo
 from wfe_controller.sandbox.apiserver.status import StatusError
 from wfe_controller.sandbox.apiserver.table import table
+from wfe_controller.sandbox.apiserver.words import human, selector_text
 
 Json = dict[str, Any]
 
