@@ -128,10 +128,6 @@ class FieldSet:
             node = child
         return bool(path) and path[-1] in node.members
 
-    def under(self, element: str) -> FieldSet:
-        """The part below one element, without that element itself."""
-        return self.children.get(element) or FieldSet()
-
     def paths(self, prefix: Path = ()) -> Iterator[Path]:
         """Every path; the members of a level come before what is below it, each in element order."""
         for element in sorted(self.members, key=element_order):

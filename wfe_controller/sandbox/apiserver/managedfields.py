@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wfe_controller.sandbox.apiserver.fieldsets import FieldSet
-from wfe_controller.sandbox.apiserver.fitting import check
 from wfe_controller.sandbox.apiserver.merging import Comparison, compare
+from wfe_controller.sandbox.apiserver.message import printable
 from wfe_controller.sandbox.apiserver.status import Cause, cause, quote
 from wfe_controller.sandbox.apiserver.typed import Type, TypedError
 
@@ -176,7 +176,7 @@ def timestamp(now: datetime) -> str:
 def manager_name(field_manager: str, user_agent: str) -> str:
     """The manager of a request: the query parameter, else the User-Agent up to its first slash."""
     if field_manager:
-        return field_manager
+        return printable(field_manager)
     name = "".join(letter for letter in user_agent.partition("/")[0] if letter.isprintable())
     return name.encode()[:MAX_MANAGER_BYTES].decode(errors="ignore") or "unknown"
 
@@ -188,14 +188,14 @@ def option_causes(field_manager: str, *, apply: bool, force: bool | None) -> lis
         causes.append(cause("Required", "fieldManager", "Required value: is required for apply patch"))
     if not apply and force is not None:
         causes.append(cause("Forbidden", "force", "Forbidden: may not be specified for non-apply patch"))
-    if len(field_manager.encode()) > MAX_MANAGER_BYTES:
+    if len(field_manager.encode(errors="surrogateescape")) > MAX_MANAGER_BYTES:
         causes.append(cause("TooLong", "fieldManager", f"Too long: may not be more than {MAX_MANAGER_BYTES} bytes"))
     position = 0
     for letter in field_manager:
-        if not letter.isprintable():
+        if not letter.isprintable() and not "\udc80" <= letter <= "\udcff":
             why = f"invalid character U+{ord(letter):04X} (at position {position})"
             causes.append(cause("Invalid", "fieldManager", f"Invalid value: {quote(field_manager)}: {why}"))
-        position += len(letter.encode())
+        position += len(letter.encode(errors="surrogateescape"))
     return causes
 
 
@@ -310,8 +310,3 @@ def keep_times(old: Json, new: Json) -> None:
 
 def _untimed(entry: Json) -> Json:
     return {key: value for key, value in entry.items() if key != "time"}
-
-
-def checked(obj: Json, kind: Type, *, duplicates: bool = True) -> None:
-    """Raise TypedError unless the object fits its schema, as far as merging needs it."""
-    check(without_managed_fields(obj), kind, duplicates=duplicates)

@@ -13,7 +13,7 @@ from wfe_controller.api.names import OWNER_NAME, OWNER_NAMESPACE, OWNER_UID, WOR
 from wfe_controller.api.phases import is_terminal
 from wfe_controller.api.reasons import BlockReason
 from wfe_controller.cli.kubectl.explain.facts import Facts, Unread, owner_of, unfinished
-from wfe_controller.cli.kubectl.explain.model import Next, Situation, Who
+from wfe_controller.cli.kubectl.explain.model import Next, Situation
 from wfe_controller.cli.kubectl.words import WHAT_YOU_FOUND, age, one_line, plural, since
 from wfe_controller.failure.tekton import observe
 from wfe_controller.kube.clock import parse_rfc3339
@@ -64,7 +64,6 @@ class Obstacle:
     waiting_for: str = ""
     allowed_at: datetime | None = None
     evidence: tuple[str, ...] = ()
-    blocked_by: Who | None = None
 
 
 def obstacle(facts: Facts) -> Obstacle | None:
@@ -197,7 +196,6 @@ def _blocked(facts: Facts, record: LockRecord) -> Obstacle:
         since=block.since,
         waiting_for="a person who looks at the target and clears the block",
         evidence=(*evidence, *facts.refusals(block.since)),
-        blocked_by=Who("", block.by_name, block.by_uid, block.since),
     )
 
 
