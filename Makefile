@@ -19,6 +19,9 @@ MIN_COVERAGE := 90
 # The stamp's name carries the content of the lock, so a changed lock means a new install and a touched one does not.
 INPUTS := requirements-dev.lock pyproject.toml
 READY ?= $(VENV)/.installed-$(shell cat $(INPUTS) | cksum | cut -d' ' -f1)
+# A demo needs half of what the tests need; who sees it for the first time waits for no more than that.
+DEMO_INPUTS := requirements-sandbox.lock pyproject.toml
+DEMO_READY = $(if $(READY),$(or $(wildcard $(READY)),$(VENV)/.demo-$(shell cat $(DEMO_INPUTS) | cksum | cut -d' ' -f1)))
 
 export REQUIRE_TIERS
 COVERAGE := --cov --cov-report=term:skip-covered --cov-report=html:.work/coverage
@@ -35,13 +38,20 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9 $$()A-Z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sed 's/$$(TIERS)/$(TIERS)/' | column -t -s'|'
 
 # pip-compile leaves no registry or path in the locks; where packages come from is the business of pip's own configuration.
-$(READY): $(INPUTS)
+# setuptools tells at length that an editable install is one.
+define ENVIRONMENT
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
-	@# setuptools tells at length that an editable install is one
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	@rm -f $(VENV)/.installed-* && touch $@
+	$(BIN)/python -m pip install --quiet --require-hashes -r $<
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/$(firstword $(subst -, ,$(@F)))-* && touch $@
+endef
+
+$(READY): $(INPUTS)
+	$(ENVIRONMENT)
+
+$(VENV)/.demo-%: $(DEMO_INPUTS)
+	$(ENVIRONMENT)
 
 # One pytest for all tiers: one count and one closing line, which is what CI reads, and coverage of all tiers together.
 test: lint servers node ## lint and every tier, with coverage; REQUIRE_TIERS=1: all must run
@@ -83,7 +93,7 @@ node: $(READY) servers ## build the kubelet and the rest of a real node, and our
 crash: $(READY) servers ## kill, freeze or lose the answer at every write, on real servers; table in .work/crash (half an hour)
 	$(BIN)/python -m hack.crash $(CRASH)
 
-demo: $(READY) ## watch it work, without a cluster (only the controller is real); SANDBOX=--keep stays
+demo: $(DEMO_READY) ## watch it work, without a cluster (only the controller is real); SANDBOX=--keep stays
 	$(BIN)/wfe-controller sandbox $(SANDBOX)
 
 demo-real: $(READY) ## the same story on a real control plane with real Tekton (the first time builds the servers)
@@ -97,6 +107,8 @@ recordings: $(READY) servers ## write tests/recordings anew from real Tekton and
 lock: $(READY) ## pin again, with hashes; UPGRADE=1 takes newer versions
 	$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) -o requirements.lock pyproject.toml
 	$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --extra sandbox --build-deps-for editable -c requirements-dev.lock \
+	  -o requirements-sandbox.lock pyproject.toml
 
 crds: $(READY) ## write the generated files of manifests/ (CRDs, RBAC, namespaces) from the code
 	$(BIN)/python -m hack.generate_crds
