@@ -73,11 +73,13 @@ def files(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 
 
 @pytest.fixture(scope="module", autouse=True)
-def unreachable(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Started]:
+def unreachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Started]]:
     """A start against a port where nobody listens; it tries for half a minute, while the other tests run."""
     (port,) = free_ports(1)
     kubeconfig = kubeconfig_of(f"https://127.0.0.1:{port}", tmp_path_factory.mktemp("unreachable") / "kubeconfig")
-    return port, start("run", f"--kubeconfig={kubeconfig}")
+    started = start("run", f"--kubeconfig={kubeconfig}")
+    yield port, started
+    started.stop()  # with several planes only one of the turns of this module asks for its end
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -59,6 +59,12 @@ class Started:
             raise
         return Ended(self._process.returncode, stdout, stderr)
 
+    def stop(self) -> None:
+        """Nobody asks for its end any more."""
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.communicate()
+
 
 def start(*arguments: str, env: Mapping[str, str] | None = None) -> Started:
     """Start it away from the settings of the machine; ``env`` is added to an environment without them."""
