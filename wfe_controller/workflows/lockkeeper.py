@@ -253,8 +253,7 @@ class LockKeeper:
             named = orphan.owners(run)
             living = any(self._world.executions.by_index(BY_UID, uid) for uid in named)
             if not orphan.owner(run) or holder_uid in named or living:
-                self._first_seen.pop(uid_of(run), None)
-                self._alarmed.pop(uid_of(run), None)
+                self._forget(run)
                 continue
             if not await self._owner_gone(run, named):
                 again = 5.0
@@ -349,7 +348,12 @@ class LockKeeper:
         except (NotFound, Conflict) as error:
             log.debug("run not deleted", run=str(key_of(run)), why=error.message)
         else:
+            self._forget(run)
             log.info("run deleted", run=str(key_of(run)), why=why)
+
+    def _forget(self, run: Json) -> None:
+        self._first_seen.pop(uid_of(run), None)
+        self._alarmed.pop(uid_of(run), None)
 
     def _alarm(self, regarding: Json, message: str) -> None:
         # Whoever waits for the target asks every second: one line for each thing that is left, not for each look.

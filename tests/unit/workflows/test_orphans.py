@@ -59,6 +59,11 @@ async def test_a_living_run_keeps_its_target_and_is_ended_after_a_grace() -> Non
     assert status["block"]["reason"] == "OrphanedRun"
     assert status["lastExecution"]["outcome"] == "Unknown"
     assert bench.counted.calls["orphan holds"] == 1
+    bench.clock.advance(bench.settings.run_retention)
+    await bench.keep(LOCK)
+    assert bench.runs()[0]["metadata"]["deletionTimestamp"]
+    assert not bench.keeper._first_seen
+    assert not bench.keeper._alarmed
 
 
 async def test_a_living_run_without_a_lock_gets_its_hold_back() -> None:
