@@ -169,3 +169,74 @@ def test_tokens_of_an_account_that_was_there_before(api: Session) -> None:
     api.delete(f"{path}/robot", quiet=True)
     api.make(path, body)
     api.get(api.cm(), 401, token=token)
+
+
+NO_TEXT = ["labelSelector=a%3D%ff", "labelSelector=%ff", "fieldSelector=%ff", "resourceVersion=%ff", "limit=%ff",
+           "continue=%ff", "timeoutSeconds=%ff", "resourceVersion=1&resourceVersionMatch=%ff"]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", NO_TEXT)
+def test_queries_that_are_no_text(api: Session, query: str) -> None:
+    answer = api.raw(api.head("GET", f"{api.cm()}?{query}") + b"\r\n", show=False)
+    assert answer is not None
+    api.show("answer", [answer.status, json.loads(answer.body).get("message")])
+
+
+@pytest.mark.parametrize("query", ["fieldManager=%ff", "dryRun=%ff", "fieldValidation=%ff"])
+def test_options_that_are_no_text(api: Session, query: str) -> None:
+    """A manager may be anything that was sent; what has no name in the list is shown as JSON shows it."""
+    body = json.dumps(api.config_map()).encode()
+    head = api.head("POST", f"{api.cm()}?{query}", Content_Type="application/json")
+    answer = api.raw(head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body, method="POST", show=False)
+    assert answer is not None
+    seen = json.loads(answer.body)
+    api.show("answer", [answer.status, seen.get("message")])
+    api.show("managers", [entry["manager"] for entry in seen["metadata"].get("managedFields", [])])
+
+
+def test_events_are_selected_whoever_wrote_them(api: Session) -> None:
+    """Both groups see all events, each by its own names."""
+    about = {"kind": "Pod", "namespace": api.ns, "name": "x"}
+    old, new = api.path("events"), api.path("events", group="events.k8s.io/v1")
+    api.make(old, {"metadata": {"name": "a"}, "involvedObject": about, "reason": "R", "type": "Normal"})
+    modern = {"eventTime": "2026-01-01T00:00:00.000000Z", "regarding": about, "reason": "R", "note": "n"}
+    modern |= {"type": "Normal", "action": "A", "reportingController": "c/d", "reportingInstance": "i"}
+    api.make(new, {"metadata": {"name": "b"}, **modern})
+    for path, selector in (
+        (old, "involvedObject.name=x"),
+        (new, "regarding.name=x"),
+        (old, "reportingComponent=c/d"),
+        (new, "reportingController=c/d"),
+        (old, "involvedObject.name=y"),
+    ):
+        api.get(path, keep="metadata.name", fieldSelector=selector)
+
+
+def test_leases_have_no_strategy(api: Session) -> None:
+    """A feature that is off."""
+    path = api.path("leases", group="coordination.k8s.io/v1")
+    spec = {"holderIdentity": "a", "strategy": "OldestEmulationVersion", "preferredHolder": "b"}
+    api.post(path, {"metadata": {"name": "l"}, "spec": spec}, keep="spec")
+    api.patch(f"{path}/l", {"spec": {"strategy": "Nope"}}, keep="spec")
+
+
+def test_namespaces_word_their_preconditions_otherwise(api: Session) -> None:
+    path = f"{CORE}/namespaces/{api.ns}"
+    api.delete(path, json.dumps({"preconditions": {"uid": "x"}}).encode(), 409)
+    api.delete(path, json.dumps({"preconditions": {"resourceVersion": "1"}}).encode(), 409)
+    api.get(path, keep="status")
+
+
+def test_what_holds_a_namespace(api: Session) -> None:
+    """Kinds of the core group have a dot behind them."""
+    api.make(api.cm(), api.config_map("f", finalizers=["e.x/y"]))
+    path = f"{CORE}/namespaces/{api.ns}"
+    api.delete(path, quiet=True)
+
+    def told(_: int, seen: Any) -> bool:
+        return len((seen.get("status") or {}).get("conditions") or []) == 5
+
+    conditions = api.until(path, told, "the conditions")["status"]["conditions"]
+    api.show("messages", sorted([one["type"], one["status"], one["message"]] for one in conditions))
+    api.patch(api.cm("f"), {"metadata": {"finalizers": None}}, quiet=True)
+    api.until_gone(path)

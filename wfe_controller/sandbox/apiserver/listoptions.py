@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from wfe_controller.sandbox.apiserver.core import Call
 from wfe_controller.sandbox.apiserver.message import Request
-from wfe_controller.sandbox.apiserver.options import integer
-from wfe_controller.sandbox.apiserver.status import cause, invalid, quote
+from wfe_controller.sandbox.apiserver.options import escaped, integer
+from wfe_controller.sandbox.apiserver.status import cause, invalid
 
 _MATCHES = ("", "Exact", "NotOlderThan")
 
@@ -62,7 +62,7 @@ def _list_causes(options: ListOptions) -> list[tuple[str, str, str]]:
             text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
             causes.append(("Forbidden", name, text))
         if options.match not in _MATCHES:
-            text = f'Unsupported value: {quote(options.match)}: supported values: "Exact", "NotOlderThan", ""'
+            text = f'Unsupported value: {escaped(options.match)}: supported values: "Exact", "NotOlderThan", ""'
             causes.append(("NotSupported", name, text))
         if options.match == "Exact" and options.resource_version == "0":
             text = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
@@ -82,7 +82,7 @@ def _watch_causes(options: ListOptions) -> list[tuple[str, str, str]]:
         text = "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
         causes.append(("Forbidden", name, text))
     if options.match and options.match != "NotOlderThan":
-        text = f'Unsupported value: {quote(options.match)}: supported values: "NotOlderThan"'
+        text = f'Unsupported value: {escaped(options.match)}: supported values: "NotOlderThan"'
         causes.append(("NotSupported", name, text))
     if options.token:
         text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"

@@ -75,3 +75,8 @@ def parse_query(text: str) -> dict[str, list[str]]:
         for name, value in parse_qsl(text, keep_blank_values=True, errors="surrogateescape"):
             query.setdefault(name, []).append(value)
     return query
+
+
+def printable(text: str) -> str:
+    """Bytes that are no UTF-8 as JSON shows them, in a text of :func:`parse_query`."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")

@@ -115,7 +115,7 @@ def qualified_name(text: str) -> list[str]:
 
 def label_value(text: str) -> list[str]:
     """What is wrong with a label's value."""
-    found = ["must be no more than 63 bytes"] if len(text.encode()) > 63 else []
+    found = ["must be no more than 63 bytes"] if len(text.encode(errors="surrogateescape")) > 63 else []
     return found if _VALUE_RE.fullmatch(text) else [*found, _VALUE_TEXT]
 
 

@@ -98,7 +98,8 @@ def _empty(core: Core, stored: Stored) -> None:
                 delete_object(core, kind, found, DeleteOptions(False, "Background", None, found.uid, None))
             found = kind.table.get(key)
             if found is not None:
-                remaining[info.group_resource] = remaining.get(info.group_resource, 0) + 1
+                resource = f"{info.plural}.{info.group}"  # with the dot, whatever the group
+                remaining[resource] = remaining.get(resource, 0) + 1
                 for finalizer in found.decode()["metadata"].get("finalizers") or ():
                     finalizers[finalizer] = finalizers.get(finalizer, 0) + 1
     current = core.store.table(TABLE).get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from wfe_controller.sandbox.apiserver.status import Cause, StatusError, bad_requ
 Json = dict[str, Any]
 
 _VALIDATIONS = ("", "Ignore", "Strict", "Warn")
+_BYTE = re.compile(r"\\x[89a-f][0-9a-f]")
 _POLICIES = ("Foreground", "Background", "Orphan")
 
 
@@ -113,7 +115,7 @@ def checked_delete_options(given: Json) -> DeleteOptions:
 def _dry_run_causes(given: Sequence[str]) -> list[Cause]:
     if all(value == "All" for value in given):
         return []
-    shown = "[" + ",".join(quote(value) for value in given) + "]"
+    shown = "[" + ",".join(escaped(value) for value in given) + "]"
     return [cause("NotSupported", "dryRun", f'Unsupported value: {shown}: supported values: "All"')]
 
 
@@ -141,3 +143,8 @@ def revision(text: str) -> int:
 def untyped(error: ValueError, prefix: str = "") -> StatusError:
     """What the real server says where it did not expect an error: 500 without a reason."""
     return StatusError(500, "", prefix + str(error))
+
+
+def escaped(text: str) -> str:
+    """Quoted as Go's JSON encoder quotes it: bytes that are no UTF-8 are one escape each."""
+    return _BYTE.sub(r"\\ufffd", quote(text))

@@ -238,7 +238,9 @@ class LeaseStrategy(Strategy):
     unconditional_update = False
 
     def default(self, obj: Json) -> None:
-        obj.setdefault("spec", {})
+        spec = obj.setdefault("spec", {})
+        for name in ("strategy", "preferredHolder"):  # of a feature that is off
+            spec.pop(name, None)
 
     def validate_create(self, obj: Json) -> list[Cause]:
         spec = obj["spec"]
@@ -297,16 +299,21 @@ class EventStrategy(Strategy):
         return self.validate_create(obj)
 
     def fields(self, obj: Json) -> dict[str, str]:
+        # Under the names of both versions: one store, whoever wrote.
         involved = obj.get("involvedObject") or {}
         names = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-        found = {f"involvedObject.{name}": involved.get(name) or "" for name in names}
+        found = {f"{field}.{name}": involved.get(name) or "" for name in names for field in _ABOUT}
         source = (obj.get("source") or {}).get("component") or obj.get("reportingComponent") or ""
         return found | {
             "reason": obj.get("reason") or "",
             "reportingComponent": obj.get("reportingComponent") or "",
+            "reportingController": obj.get("reportingComponent") or "",
             "source": source,
             "type": obj.get("type") or "",
         }
+
+
+_ABOUT = ("involvedObject", "regarding")
 
 
 class NewEventStrategy(Strategy):
@@ -350,14 +357,7 @@ class NewEventStrategy(Strategy):
         return found if found else []
 
     def fields(self, obj: Json) -> dict[str, str]:
-        regarding = obj.get("regarding") or {}
-        names = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-        found = {f"regarding.{name}": regarding.get(name) or "" for name in names}
-        return found | {
-            "reason": obj.get("reason") or "",
-            "reportingController": obj.get("reportingController") or "",
-            "type": obj.get("type") or "",
-        }
+        return EventStrategy().fields(self.to_storage(obj))
 
 
 def _event_place(obj: Json, field: str) -> list[Cause]:
