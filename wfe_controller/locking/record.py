@@ -313,6 +313,8 @@ class _Reader:
         parsed = parse_rfc3339(value)
         if parsed is None:
             raise self.refuse(path, "an RFC 3339 time")
+        if parsed.year >= 9000:  # limits are added to it, and there is no year 10000
+            raise self.refuse(path, "a time before the year 9000")
         return parsed
 
     def _optional_instant(self, path: str, value: object) -> datetime | None:

@@ -137,6 +137,7 @@ def _with(path: tuple[str | int, ...], value: Any) -> Json:
         pytest.param(_with(("workflows", 0, "consecutiveFailures"), True), "consecutiveFailures", id="failures-true"),
         pytest.param(_with(("workflows", 0, "consecutiveFailures"), -1), "consecutiveFailures", id="failures-negative"),
         pytest.param(_with(("workflows", 1, "cooldownUntil"), 12), "cooldownUntil", id="cooldown-number"),
+        pytest.param(_with(("workflows", 0, "lastFailureAt"), "9999-12-31T00:00:00Z"), "lastFailureAt", id="last-day"),
         pytest.param(_with(("workflows", 1, "workflowId"), "restart"), "twice", id="workflow-twice"),
         pytest.param(_with(("block",), []), "status.block is", id="block-list"),
         pytest.param(_with(("block", "by"), None), "status.block.by", id="block-by-null"),
