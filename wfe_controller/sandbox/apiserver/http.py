@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import re
-import socket
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +24,7 @@ from aiohttp.http_exceptions import ContentLengthError, PayloadEncodingError
 
 from wfe_controller.sandbox.apiserver import message
 from wfe_controller.sandbox.apiserver.certificate import Certificate, self_signed
+from wfe_controller.sandbox.apiserver.listening import Listening
 from wfe_controller.sandbox.apiserver.message import ConnectionDropped, Response, Stream
 from wfe_controller.sandbox.apiserver.server import MAX_BODY, TRACE_LINES, ApiServer
 from wfe_controller.sandbox.apiserver.status import too_large
@@ -53,6 +53,7 @@ class HttpFront:
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
+        self._listening: Listening | None = None
         self.address: tuple[str, int] = (host, port)
 
     @property
@@ -76,18 +77,21 @@ class HttpFront:
         runner = web.ServerRunner(handler, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         self._runner = runner
-        listening = socket.create_server((self._host, self._port), reuse_port=False)
-        listening.setblocking(False)
+        self._listening = listening = Listening(self._host, self._port)
         context = self._certificate.context() if self._certificate is not None else None
         await web.SockSite(runner, listening, ssl_context=context).start()
         host, port = listening.getsockname()[:2]
         self.address = (host, port)
 
     async def stop(self) -> None:
-        """Close the address and every connection; watches end."""
+        """Close the address and every connection, and return when their sockets are closed; watches end."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._listening is not None:
+            await self._listening.cut()
+            self._listening.close()
+            self._listening = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if _BROKEN_ESCAPE.search(request.raw_path.partition("?")[0]):
