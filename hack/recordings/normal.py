@@ -87,6 +87,8 @@ def _state(entry: Object) -> Object:
             state[kind] = entry[kind]
     if entry.get("restartCount"):
         state["restartCount"] = entry["restartCount"]
+    if had := " and ".join(name for name in ("containerID", "imageID") if entry.get(name)):
+        state["had"] = had  # what proves that a container was made; values are of the place
     if entry["ready"] or entry.get("started"):
         state["is"] = " and ".join(word for word in ("ready", "started") if entry.get(word))
     return state

@@ -160,7 +160,7 @@ WORKS = (
     Work(
         "job-pod-deleted",
         JOBS,
-        job(Play(hang=True), activeDeadlineSeconds=12),
+        job(Play(hang=True), activeDeadlineSeconds=22),
         is_("Failed"),
         ((_status("ready", 1), None),),
         about="somebody deletes its pod; another is made, until the deadline passes",

@@ -7,6 +7,7 @@ entrypoint writes it. Every other pod's containers are independent.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -181,7 +182,13 @@ def starting(pod: Json, stage: int, at: str, *, waiting: Mapping[str, Json] | No
     }
     if init:
         found["initContainerStatuses"] = [
-            _status(entry, state, ready="terminated" in state, started="running" in state)
+            _status(
+                entry,
+                state,
+                made=_made(pod, entry) if state is not turn else "",
+                ready="terminated" in state,
+                started="running" in state,
+            )
             for entry, state in zip(init, states, strict=True)
         ]
     return found
@@ -259,6 +266,7 @@ def status(
             _status(
                 entry,
                 states[text(entry["name"])],
+                made=_made(pod, entry, past.restarts),
                 restarts=past.restarts,
                 last=past.last.get(text(entry["name"])),
                 ready="running" in states[text(entry["name"])],
@@ -355,6 +363,11 @@ def _conditions(
     ]
 
 
+def _made(pod: Json, entry: Mapping[str, object], restarts: int = 0) -> str:
+    seed = f"{mapping(pod.get('metadata')).get('uid')}/{entry.get('name')}/{restarts}"
+    return f"sandbox://{hashlib.sha256(seed.encode()).hexdigest()}"
+
+
 def _names(entries: object) -> list[str]:
     return [text(mapping(entry).get("name")) for entry in items(entries)]
 
@@ -363,17 +376,21 @@ def _status(
     entry: Mapping[str, object],
     state: Json,
     *,
+    made: str = "",
     restarts: int = 0,
     last: Json | None = None,
     ready: bool = False,
     started: bool = False,
 ) -> Json:
+    """``made``: the container's id; without it there was none yet, nor its image."""
     image = text(entry.get("image"))
+    if made and "terminated" in state:
+        state = {"terminated": {**state["terminated"], "containerID": made}}
     return {
         "name": entry["name"],
         "image": image,
-        # Only a container that was made has an image; one that was never found (``never_ran``) has none.
-        "imageID": f"sandbox://{image}" if last or any("startedAt" in value for value in state.values()) else "",
+        "imageID": f"sandbox://{image}" if made else "",
+        **({"containerID": made} if made else {}),
         "lastState": {"terminated": last} if last else {},
         "ready": ready,
         "started": started,
