@@ -340,8 +340,8 @@ MUTATIONS = [
     Mutation(
         "labels-are-64-long",
         "names.py",
-        "if len(text.encode()) > 63 else []",
-        "if len(text.encode()) > 64 else []",
+        'if len(text.encode(errors="surrogateescape")) > 63 else []',
+        'if len(text.encode(errors="surrogateescape")) > 64 else []',
         ("names/bad_labels[value-long]",),
     ),
     Mutation(

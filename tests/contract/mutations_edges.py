@@ -155,4 +155,25 @@ EDGES = [
          "sequences/random_writes[game-6]", "sequences/random_writes[game-7]", "sequences/random_writes[game-8]",
          "sequences/random_writes[game-9]", "sequences/random_writes[game-10]", "sequences/random_writes[game-11]"),
     ),
+    Mutation(
+        "events-are-selected-by-one-name",
+        "builtin/core.py",
+        "for name in names for field in _ABOUT}",
+        "for name in names for field in _ABOUT[:1]}",
+        ("edges/events_are_selected_whoever_wrote_them",),
+    ),
+    Mutation(
+        "what-is-there-after-100-continue-is-not-asked",
+        "http.py",
+        "            refusal = self.server.screen(_asked(request, b\"\"))\n",
+        "            refusal = None\n",
+        ("bad_input/expectations[alice-100-continue]",),
+    ),
+    Mutation(
+        "old-finalizers-are-warned-of-again",
+        "names.py",
+        " and finalizer not in known",
+        "",
+        tuple(f"sequences/random_writes[game-{number}]" for number in range(12)),
+    ),
 ]  # fmt: skip
