@@ -24,10 +24,11 @@ from hack.cluster.cluster import sweep as sweep_clusters
 from hack.controlplane import BinariesMissing, Plane, PlaneError
 from hack.controlplane.binaries import resolve
 from hack.controlplane.plane import planes_root, sweep
+from hack.recordings.lives import LIVES
 from hack.recordings.recorder import Pods, record
 from hack.recordings.situations import SITUATIONS, Object, Situation
 from hack.recordings.stage import NeverOver
-from hack.recordings.workloads import LIVES, WORKS, Work
+from hack.recordings.workloads import WORKS, Work
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "tests" / "recordings"
 WORKLOADS, PODS = "workloads", "pods"

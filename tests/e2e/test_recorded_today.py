@@ -13,10 +13,11 @@ import yaml
 from hack.controlplane import Plane
 from hack.recordings.__main__ import PODS, RECORDINGS, path_of
 from hack.recordings.compare import difference
+from hack.recordings.lives import LIVES
 from hack.recordings.recorder import Pods, record
 from hack.recordings.situations import SITUATIONS, Object, Situation
 from hack.recordings.stage import NeverOver
-from hack.recordings.workloads import LIVES, WORKS, Work
+from hack.recordings.workloads import WORKS, Work
 
 AT_ONCE = 10
 CHOSEN = (

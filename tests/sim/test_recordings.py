@@ -18,9 +18,10 @@ from hack.controlplane import Plane
 from hack.recordings.__main__ import RECORDINGS, path_of
 from hack.recordings.company import Company
 from hack.recordings.compare import difference
+from hack.recordings.lives import LIVES
 from hack.recordings.situations import SITUATIONS, Object, Situation
 from hack.recordings.stage import NeverOver
-from hack.recordings.workloads import LIVES, WORKS, Work, record
+from hack.recordings.workloads import WORKS, Work, record
 from wfe_controller.kube.client.api import Api
 from wfe_controller.kube.client.transport import ConnectionSettings, Transport
 from wfe_controller.kube.clock import RealClock

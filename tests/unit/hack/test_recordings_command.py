@@ -10,8 +10,9 @@ import pytest
 
 from hack.cluster import Cluster, MachineUnfit
 from hack.recordings import __main__ as command
+from hack.recordings.lives import LIVES
 from hack.recordings.situations import SITUATIONS, Situation
-from hack.recordings.workloads import LIVES, WORKS, Work
+from hack.recordings.workloads import WORKS, Work
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from hack.recordings.__main__ import PODS, RECORDINGS, WORKLOADS, path_of
-from hack.recordings.workloads import LIVES, WORKS, Work, record
+from hack.recordings.lives import LIVES
+from hack.recordings.workloads import WORKS, Work, record
 from tests.support.embedded import embedded
 from wfe_controller.sandbox.simulators.deployments import DeploymentSimulator
 from wfe_controller.sandbox.simulators.jobs import JobSimulator
