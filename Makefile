@@ -101,7 +101,7 @@ demo-real: $(READY) ## the same story on a real control plane with real Tekton (
 
 PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
-recordings: $(READY) servers ## write tests/recordings anew from real Tekton and a real controller manager; read the diff
+recordings: $(READY) servers ## write tests/recordings anew on a real node (Linux and root): Tekton, pods, Jobs, Deployments; read the diff
 	$(BIN)/python -m hack.recordings
 
 lock: $(READY) ## pin again, with hashes; UPGRADE=1 takes newer versions
