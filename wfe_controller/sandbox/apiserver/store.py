@@ -67,7 +67,8 @@ class Table:
     def __init__(self, name: str, history: int) -> None:
         self.name = name
         self.objects: dict[str, Stored] = {}
-        self.listeners: set[Callable[[Event], None]] = set()
+        self.listeners: dict[Callable[[Event], None], None] = {}
+        """In the order in which they came, which a set would not keep: two runs of one story are told alike."""
         self.oldest = 0
         """Changes after this revision are all still known."""
         self.watched_from = 0

@@ -85,7 +85,7 @@ class Watch:
         for event in backlog:
             self._hear(event)
         # Registered at once, not with the first read: no event may fall between the answer's head and its body.
-        table.listeners.add(self._hear)
+        table.listeners[self._hear] = None
 
     def _hear(self, event: Event) -> None:
         seen = transition(event, self._matches)
@@ -101,7 +101,7 @@ class Watch:
         """End the watch after what is queued; ``last`` is one more line (an ERROR event)."""
         self._ended = True
         self._last = last
-        self._table.listeners.discard(self._hear)
+        self._table.listeners.pop(self._hear, None)
         self._wake.set()
 
     async def lines(self) -> AsyncIterator[bytes]:
@@ -136,7 +136,7 @@ class Watch:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            self._table.listeners.discard(self._hear)
+            self._table.listeners.pop(self._hear, None)
 
     def _due(self) -> None:
         self._timer = None

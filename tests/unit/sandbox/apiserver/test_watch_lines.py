@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wfe_controller.sandbox.apiserver.store import Store, Stored, Table
-from wfe_controller.sandbox.apiserver.watch import KEPT_LINES, Lines, Watch
+from wfe_controller.sandbox.apiserver.watch import KEPT_LINES, Lines, Matcher, Watch
 
 
 def write(store: Store, table: Table, name: str) -> Stored:
@@ -28,10 +28,18 @@ class Counting:
         return stored.data
 
 
-def watch(store: Store, table: Table, lines: Lines, *, timeout: float = 150.0, bookmarks: bool = False) -> Watch:
+def watch(
+    store: Store,
+    table: Table,
+    lines: Lines,
+    *,
+    timeout: float = 150.0,
+    bookmarks: bool = False,
+    matches: Matcher | None = None,
+) -> Watch:
     return Watch(
         table,
-        matches=None,
+        matches=matches,
         render=lines.line,
         bookmark=(lambda at: b"bookmark %d\n" % at) if bookmarks else None,
         revision=lambda: store.revision,
@@ -52,6 +60,22 @@ async def test_an_event_is_encoded_once_however_many_watch() -> None:
     assert len(set(seen)) == 1
     kinds = [line[:12] for line in seen[0].splitlines()]
     assert kinds == [b'{"type":"ADD'] * 50 + [b'{"type":"MOD'] * 50
+
+
+@pytest.mark.looptime
+async def test_who_watches_first_is_told_first() -> None:
+    """Wherever the watches lie in memory: the order in which tasks wake is part of a run that can be repeated."""
+    store = Store()
+    table = store.table("things")
+    told: list[int] = []
+
+    def noting(number: int) -> Matcher:
+        return lambda stored: told.append(number) is None
+
+    watches = [watch(store, table, Counting().lines, matches=noting(number)) for number in range(50)]
+    write(store, table, "a")
+    assert len(watches) == len(told)
+    assert told == list(range(50))
 
 
 def test_a_line_that_is_not_kept_any_more_is_made_again_and_is_the_same() -> None:
