@@ -155,6 +155,41 @@ def test_patch_bodies(api: Session, kind: str) -> None:
     alive(api)
 
 
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize("name", ["limit", "timeoutSeconds", "resourceVersion"])
+def test_long_numbers_in_queries(api: Session, name: str) -> None:
+    answer = api.raw(api.head("GET", f"{api.cm()}?{name}={LONG}") + b"\r\n", show=False)
+    assert answer is not None
+    seen = json.loads(answer.body)
+    api.show("answer", [answer.status, seen["reason"], seen["message"].replace(LONG, "LONG")])
+
+
+def test_long_numbers_in_bodies(api: Session) -> None:
+    def short(seen: object) -> object:
+        return json.loads(json.dumps(seen).replace(LONG, "LONG"))
+
+    api.make(api.cm(), api.config_map("a", {"k": "v"}))
+    body = json.dumps({**api.execution("b"), "x": 0}).replace('"x": 0', f'"x": {LONG}').encode()
+    api.post(api.wfe(), body, 400, show=short)
+    api.patch(api.cm("a"), f'{{"x": {LONG}}}'.encode(), "merge", 400, show=short)
+    add = {"op": "add", "path": f"/metadata/finalizers/{LONG}", "value": "a/b"}
+    api.patch(api.cm("a"), [{"op": "add", "path": "/metadata/finalizers", "value": []}, add], "json", 422, show=short)
+    alive(api)
+
+
+def test_copies_that_grow(api: Session) -> None:
+    """Each operation doubles the object: a few dozen fill any memory."""
+    api.make(api.cm(), api.config_map("a", {"k": "v" * 1000}))
+    grow = [{"op": "copy", "from": "/metadata", "path": f"/metadata/x{number}"} for number in range(64)]
+    api.patch(api.cm("a"), grow, "json", 422, fieldValidation="Ignore")
+    grow = [{"op": "copy", "from": "/data", "path": f"/metadata/x{number}"} for number in range(3500)]
+    api.patch(api.cm("a"), grow, "json", 422, fieldValidation="Ignore")
+    api.patch(api.cm("a"), grow[:2000], "json", keep="metadata.name", fieldValidation="Ignore")
+    alive(api)
+
+
 LINES = {
     "garbage": b"\x00\x01\x02\x03\r\n\r\n",
     "no-host": b"GET /readyz HTTP/1.1\r\n\r\n",

@@ -77,7 +77,7 @@ def quote_char(code: int) -> str:
 
 def number(text: str) -> int | float:
     """A JSON number as Kubernetes keeps it: an int when it fits 64 bits, also when it was written ``1.0``."""
-    if text.lstrip("-").isdigit():
+    if text.lstrip("-").isdigit() and len(text) <= 20:  # Python refuses to read thousands of digits
         whole = int(text)
         if -(2**63) <= whole < 2**63:
             return whole

@@ -124,20 +124,23 @@ def integer(text: str) -> int:
     digits = text[1:] if text[:1] in ("-", "+") else text
     if not digits.isascii() or not digits.isdigit():
         raise bad_request(f"strconv.ParseInt: parsing {quote(text)}: invalid syntax")
-    value = int(text)
-    if not -(2**63) <= value < 2**63:
+    if _endless(digits) or not -(2**63) <= int(text) < 2**63:
         raise bad_request(f"strconv.ParseInt: parsing {quote(text)}: value out of range")
-    return value
+    return int(text)
 
 
 def revision(text: str) -> int:
     """A resourceVersion. Raises ValueError with the text of Go's strconv."""
     if not text.isascii() or not text.isdigit():
         raise ValueError(f"strconv.ParseUint: parsing {quote(text)}: invalid syntax")
-    value = int(text)
-    if value >= 2**64:
+    if _endless(text) or int(text) >= 2**64:
         raise ValueError(f"strconv.ParseUint: parsing {quote(text)}: value out of range")
-    return value
+    return int(text)
+
+
+def _endless(digits: str) -> bool:
+    """More than fit 64 bits; Python refuses to read thousands of them."""
+    return len(digits) > 20 and len(digits.lstrip("0")) > 20
 
 
 def untyped(error: ValueError, prefix: str = "") -> StatusError:

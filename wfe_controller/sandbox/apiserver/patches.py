@@ -14,6 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from wfe_controller.sandbox.apiserver import decode, gojson, strategic
 from wfe_controller.sandbox.apiserver.status import StatusError, bad_request, cause, invalid, quote, too_large
 from wfe_controller.sandbox.apiserver.typed import MISSING
@@ -21,6 +23,8 @@ from wfe_controller.sandbox.apiserver.typed import MISSING
 Json = dict[str, Any]
 
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 3 * 1024 * 1024
+"""Bytes that the copies of one JSON patch may add up to: each can double the object."""
 _OPERATION_FIELDS = ("op", "path", "from", "value")
 _INDEX = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _NO_VERSION = (
@@ -85,9 +89,13 @@ def json_patch(doc: Json, body: bytes, *, validates: bool = True) -> Json:
     if len(operations) > MAX_OPERATIONS:
         raise too_large(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}")
     root: Any = copy.deepcopy(doc)
+    copied = 0
     for operation in operations:
         try:
-            root = _apply(root, operation or {})
+            root, size = _apply(root, operation or {})
+            copied += size
+            if copied > MAX_COPIED:
+                raise _Fails
         except _Fails:
             raise _rejected() from None
     return _as_object(root)
@@ -127,7 +135,8 @@ def _text(operation: Json, name: str) -> str:
     return value
 
 
-def _apply(root: Any, operation: Json) -> Any:
+def _apply(root: Any, operation: Json) -> tuple[Any, int]:
+    """What becomes of the document, and how many bytes were copied."""
     kind = operation.get("op")
     if kind not in ("add", "remove", "replace", "move", "test", "copy"):
         raise _Fails
@@ -138,17 +147,17 @@ def _apply(root: Any, operation: Json) -> Any:
             _remove(source, name)
         moved = None if moved is MISSING else copy.deepcopy(moved)
         _add(*_container(root, _text(operation, "path")), moved)
-        return root
+        return root, len(msgspec.json.encode(moved)) if kind == "copy" else 0
     path = _text(operation, "path")
     value = copy.deepcopy(operation.get("value"))
     if path == "" and kind == "replace":
         if not isinstance(value, (dict, list)):
             raise _Fails
-        return value
+        return value, 0
     if path == "" and kind == "test":
         if not _equal(root, value):
             raise _Fails
-        return root
+        return root, 0
     container, name = _container(root, path)
     if kind == "test":
         found = _get(container, name)
@@ -161,7 +170,7 @@ def _apply(root: Any, operation: Json) -> Any:
     else:
         _get(container, name)
         _set(container, name, value)
-    return root
+    return root, 0
 
 
 def _container(root: Any, path: str) -> tuple[Any, str]:
@@ -178,7 +187,7 @@ def _container(root: Any, path: str) -> tuple[Any, str]:
 
 
 def _position(items: list[Any], name: str, size: int) -> int:
-    if not _INDEX.fullmatch(name):
+    if not _INDEX.fullmatch(name) or len(name) > 20:
         raise _Fails
     index = int(name)
     if index < 0:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-_QUANTITY = re.compile(r"([+-]?)([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?")
+_QUANTITY = re.compile(
+    r"([+-]?)([0-9]{1,999}\.?[0-9]{0,999}|\.[0-9]{1,999})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?"
+)
+"""Within bounds: on an exponent of nine digits a real server works for minutes, and this one has but one thread."""
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _NANO = Fraction(1, 10**9)
