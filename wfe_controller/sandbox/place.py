@@ -36,10 +36,13 @@ def sweep(temporary: Path) -> list[Path]:
     """Remove what dead sandboxes of this user left below ``temporary``. Returns what was removed."""
     found = [path for path in temporary.glob(f"{PREFIX}*") if _is_dead(path)]
     for path in found:
-        left = (path / MARKER).read_text(encoding="utf-8")
+        try:
+            left = (path / MARKER).read_text(encoding="utf-8")
+        except OSError:
+            continue  # another start was at it first
         if left and kubeconfig.is_ours(Path(left)) and not kubeconfig.is_held(Path(left)):
             Path(left).unlink(missing_ok=True)
-        shutil.rmtree(path, ignore_errors=True)  # another start may be at it, too
+        shutil.rmtree(path, ignore_errors=True)
     return found
 
 

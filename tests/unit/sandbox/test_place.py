@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -99,3 +100,18 @@ def test_a_kubeconfig_has_one_owner_at_a_time(tmp_path: Path) -> None:
         assert out.read_text() == "first"
         assert out.stat().st_mode & 0o777 == 0o600
     assert not out.exists()
+
+
+def test_two_starts_at_once_sweep_the_same_without_a_word(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one removes a directory after we have looked at it and before we read what it says."""
+    dead = temporary / f"{PREFIX}dead"
+    dead.mkdir()
+    (dead / MARKER).write_text("")
+
+    def overtaken(path: Path) -> bool:
+        shutil.rmtree(path)
+        return True
+
+    monkeypatch.setattr("wfe_controller.sandbox.place._is_dead", overtaken)
+    sweep(temporary)
+    assert list(temporary.iterdir()) == []
