@@ -179,6 +179,19 @@ def test_long_numbers_in_bodies(api: Session) -> None:
     alive(api)
 
 
+def test_long_numbers_in_yaml(api: Session) -> None:
+    """They are texts."""
+    body = f"metadata: {{name: c}}\ndata: {{decimal: {LONG}, hexadecimal: 0x{LONG}}}".encode()
+    api.post(
+        api.cm(),
+        body,
+        201,
+        content_type="application/yaml",
+        show=lambda seen: {key: value.replace(LONG, "LONG") for key, value in seen["data"].items()},
+    )
+    alive(api)
+
+
 def test_copies_that_grow(api: Session) -> None:
     """Each operation doubles the object: a few dozen fill any memory."""
     api.make(api.cm(), api.config_map("a", {"k": "v" * 1000}))

@@ -227,8 +227,11 @@ def _plain(text: str) -> Any:
     compact = text.replace("_", "")
     for pattern, convert in _INTEGERS:
         if pattern.fullmatch(compact):
-            whole = convert(compact)
-            return whole if -(2**63) <= whole < 2**64 else float(whole)
+            try:
+                whole = convert(compact)
+                return whole if -(2**63) <= whole < 2**64 else float(whole)
+            except (ValueError, OverflowError):
+                return text  # beyond any number, so it is none
     if _FLOAT.fullmatch(compact):
         real = float(compact)
         if real in (float("inf"), float("-inf")):
