@@ -63,7 +63,9 @@ class Plugin:
             script.chmod(0o755)
         if not (directory / "kubectl").exists():
             (directory / "kubectl").symlink_to(kubectl)
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("WFE_", "KUBE", "NO_COLOR"))}
+        # COLUMNS is what a terminal of whoever runs the tests has, and a library in the test process may have set it.
+        ours = ("WFE_", "KUBE", "NO_COLOR", "COLUMNS")
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         self._env = {
             **clean,
             "PATH": f"{directory}{os.pathsep}{os.environ['PATH']}",
