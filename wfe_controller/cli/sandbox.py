@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wfe_controller.sandbox.director import Ending
     from wfe_controller.sandbox.simulators.scenario import Scenario
 
-EXTRA = {"cel_expr_python": "cel-expr-python", "cryptography": "cryptography"}
+EXTRA = {"cel_expr_python": "cel-expr-python", "cryptography": "cryptography", "re2": "google-re2"}
 """Modules that only the sandbox needs, and the packages that bring them."""
 LOG_LINES = 8
 

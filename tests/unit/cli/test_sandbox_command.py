@@ -21,6 +21,7 @@ main(["sandbox"], prog_name="wfe-controller")
     [
         (["cel_expr_python"], "cel-expr-python"),
         (["cryptography"], "cryptography"),
+        (["re2"], "google-re2"),
         (["cel_expr_python", "cryptography"], "cel-expr-python, cryptography"),
     ],
 )

@@ -5,11 +5,10 @@ Companion of ``crds``. Rules of CEL are ``cel``'s. What is not checked here is a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
-from wfe_controller.sandbox.apiserver.formats import FORMATS, pattern
+from wfe_controller.sandbox.apiserver.formats import FORMATS, BadPattern, pattern
 from wfe_controller.sandbox.apiserver.status import Cause, cause, quote
 from wfe_controller.sandbox.apiserver.structural import Node
 from wfe_controller.sandbox.apiserver.validation import validate_value
@@ -136,13 +135,8 @@ def _pattern(schema: Json, path: str, found: list[Cause]) -> None:
         return
     try:
         pattern(expression)
-    except re.error as error:
-        words = {
-            "missing ), unterminated subpattern": "missing closing )",
-            "unterminated character set": "missing closing ]",
-        }
-        why = words.get(error.msg, error.msg)
-        text = f"must be a valid regular expression, but isn't: error parsing regexp: {why}: `{expression}`"
+    except BadPattern as error:
+        text = f"must be a valid regular expression, but isn't: error parsing regexp: {error}"
         found.append(cause("Invalid", f"{path}.pattern", f"Invalid value: {quote(expression)}: {text}"))
 
 
