@@ -3,7 +3,6 @@ pure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,23 +25,25 @@ from wfe_controller.locking.record import LockRecord
 
 REFRESH = 2.0
 BAR = 20
-_BAR = re.compile(rf"^\[[#.]{{{BAR}}}\] ")
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``state``: one word; ``detail``: what there is to say besides, "" = nothing."""
+    """``state``: one word; ``detail``: what there is to say besides, "" = nothing; ``progress``: 0 to 100, if known."""
 
     kind: str
     name: str
     state: str
     detail: str = ""
     children: tuple[Node, ...] = field(default=())
+    progress: int | None = None
 
     def to_json(self) -> Json:
         own = {"kind": self.kind, "name": self.name, "state": self.state, "detail": self.detail}
         out: Json = {key: value for key, value in own.items() if value}
+        if self.progress is not None:
+            out["progress"] = self.progress
         if self.children:
             out["children"] = [child.to_json() for child in self.children]
         return out
@@ -50,12 +51,13 @@ class Node:
 
 def build(facts: Facts) -> Node:
     """The tree of one execution; what could not be read is a node that says so."""
-    percent = facts.status.get("progress")
-    bar = f"{_bar(percent)} {percent}%" if isinstance(percent, int) else ""
+    found = facts.status.get("progress")
+    percent = found if isinstance(found, int) else None
     took = duration(facts.obj, facts.now)
-    detail = ", ".join(word for word in (bar, facts.target, facts.reason, took) if word)
+    done = "" if percent is None else f"{percent}%"
+    detail = ", ".join(word for word in (done, facts.target, facts.reason, took) if word)
     children = [_lock_node(facts), *(_run_nodes(facts) if facts.engine == "tekton" else _step_nodes(facts))]
-    return Node("WorkflowExecution", str(facts.key), shown_phase(facts.obj), detail, tuple(children))
+    return Node("WorkflowExecution", str(facts.key), shown_phase(facts.obj), detail, tuple(children), percent)
 
 
 def _bar(percent: int) -> str:
@@ -191,11 +193,14 @@ def _drawn(node: Node, style: Style, first: str, rest: str) -> Iterator[str]:
     tee, last, bar = ("├─ ", "└─ ", "│  ") if style.unicode else ("|- ", "`- ", "|  ")
     kind = "" if node.kind == "WorkflowExecution" else f"{node.kind} "
     head, state, detail = f"{first}{kind}{one_line(node.name)}".rstrip(), one_line(node.state), one_line(node.detail)
-    if style.cut:
+    barred = detail if node.progress is None else f"{_bar(node.progress)} {detail}"
+    if not style.cut:
+        detail = barred
+    else:
         state = elided(state, style.width // 4, style)
         head = elided(head, style.width - cells(state) - 2, style)
-        if cells(head) + cells(state) + 4 + cells(detail) > style.width:
-            detail = _BAR.sub("", detail)
+        if cells(head) + cells(state) + 4 + cells(barred) <= style.width:
+            detail = barred
         detail = elided(detail, max(0, style.width - cells(head) - cells(state) - 4), style)
     colour = {"Succeeded": "Completed", "Blocked": "Failed", "Free": ""}.get(node.state, node.state)
     yield f"{head}  {style.phase(colour, state)}{f'  {style.dim(detail)}' if detail else ''}"

@@ -65,6 +65,9 @@ async def annotate(
     for _ in range(TRIES):
         refusal = judge(obj)
         if refusal is not None:
+            if unanswered:  # what it refuses now may be what it did
+                reason = f"no answer came to the first try, which may have been written; now: {refusal.reason}"
+                raise Refusal(reason, refusal.next)
             raise refusal
         if dry_run == "client":
             return annotated(obj, changes)
@@ -78,7 +81,8 @@ async def annotate(
         try:
             fresh = await session.api.get(resource, key_of(obj))
         except NotFound:
-            raise Refusal(f"{named} was deleted meanwhile: nothing was written", look) from None
+            written = "no answer came, so whether it was written is not known" if unanswered else "nothing was written"
+            raise Refusal(f"{named} was deleted meanwhile: {written}", look) from None
         except (ConnectionFailed, RequestTimeout, Unavailable) as error:
             if not unanswered:
                 raise

@@ -114,6 +114,17 @@ async def test_an_answer_that_was_lost_after_the_write_is_found_out() -> None:
     assert await cancel(Played(patches=[NO_ANSWER], reads=[written]), running()) == written
 
 
+async def test_an_answer_that_was_lost_and_a_controller_that_was_quick() -> None:
+    """The write took effect, its answer was lost, and the end that it caused came before the second look."""
+    with pytest.raises(Refusal, match=r"may have been written; now: .*has ended \(Failed\)"):
+        await cancel(Played(patches=[NO_ANSWER], reads=[wfe("Failed")]), running())
+
+
+async def test_an_answer_that_was_lost_and_an_object_that_is_gone() -> None:
+    with pytest.raises(Refusal, match="was deleted meanwhile: no answer came"):
+        await cancel(Played(patches=[NO_ANSWER], reads=[AWAY]), running())
+
+
 async def test_an_answer_that_was_lost_before_the_write_is_sent_again() -> None:
     played = Played(patches=[NO_ANSWER, running()], reads=[running()])
     await cancel(played, running())

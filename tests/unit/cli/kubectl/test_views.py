@@ -148,7 +148,8 @@ def test_in_a_pipe_nothing_is_cut() -> None:
 
 def test_tree_and_graph_for_programs() -> None:
     told = build(IN_WORK).to_json()
-    assert (told["kind"], told["state"]) == ("WorkflowExecution", "Running")
+    assert (told["kind"], told["state"], told["progress"]) == ("WorkflowExecution", "Running", 50)
+    assert told["detail"].startswith("50%, "), "a bar is for people"
     assert [child["kind"] for child in told["children"]] == ["TargetLock", "PipelineRun"]
     graph = json.loads(json.dumps(of_facts(IN_WORK).to_json()))
     assert graph["edges"] == [{"from": "restart", "to": "check"}], "a used result orders tasks"
